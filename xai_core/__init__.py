@@ -1,0 +1,61 @@
+"""Second Look: audit what an image classifier looks at.
+
+    import xai_core as xai
+
+    model = xai.load_model("demo-xray")
+    image = xai.read_image("case.png")
+    explanation = xai.explain(model, image, "grad_cam")
+    folder = xai.save(explanation, "record")
+
+Names are imported when they are first used, so that `import xai_core` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xai_core.errors import AuditError
+    from xai_core.images import read_image
+    from xai_core.loading import load_model, wrap_model
+    from xai_core.manifest import open_record, save, verify
+    from xai_core.methods import METHODS
+    from xai_core.pipeline import explain, explain_many, predict
+    from xai_core.records import Target
+
+_HOMES = {
+    "AuditError": "errors",
+    "METHODS": "methods",
+    "Target": "records",
+    "explain": "pipeline",
+    "explain_many": "pipeline",
+    "load_model": "loading",
+    "open_record": "manifest",
+    "predict": "pipeline",
+    "read_image": "images",
+    "save": "manifest",
+    "verify": "manifest",
+    "wrap_model": "loading",
+}
+
+__all__ = [
+    "METHODS",
+    "AuditError",
+    "Target",
+    "explain",
+    "explain_many",
+    "load_model",
+    "open_record",
+    "predict",
+    "read_image",
+    "save",
+    "verify",
+    "wrap_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,257 @@
+"""A record to a folder and back. This module alone writes.
+
+    manifest.json                what was asked, what came out, with what, and the size and hash of every other file
+    seen.png                     the picture as the model saw it, lossless
+    01_<method>.npy              the map's raw float32 values; .heatmap.png, .overlay.png and .figure.png beside it
+    sheet.png                    all maps on one page, if there are several
+
+A record is written into a draft beside its place, each file flushed to the disk, the manifest last, and the draft
+then takes its name in one step. So a folder that has the name is whole, whenever the power fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import io
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from xai_core import figures
+from xai_core.errors import RecordError
+from xai_core.provenance import VERSION, made_with
+from xai_core.records import Explanation, Prediction, Record, plain
+from xai_core.seal import ENTRIES_LIMIT, MANIFEST, MANIFEST_LIMIT, SCHEMA, sealed, shown
+from xai_core.store import Entry, list_records, open_record, zip_record
+from xai_core.verification import FileReport, Report, verify
+
+__all__ = [
+    "VERSION",
+    "Entry",
+    "FileReport",
+    "Report",
+    "list_records",
+    "open_record",
+    "save",
+    "verify",
+    "zip_record",
+]
+
+DRAFT = re.compile(r"\.draft-[0-9a-f]{32}")
+DRAFT_SECONDS = 24 * 3600  # a draft this old belongs to a process that was killed
+LOOKS: Mapping[str, Any] = {"colour_map": None, "opacity": 0.5, "clip": 99.5, "shared_scale": False}
+
+
+def save(
+    record: Record | Explanation | Sequence[Explanation], folder: str | Path, prediction: Prediction | None = None
+) -> Path:
+    """Write a record, or explanations with what was predicted, as `folder`, whole or not at all.
+
+    `folder` must not exist or be empty, and its parent must exist. Raises RecordError when it cannot be written,
+    SettingError for a display setting that is not on offer. Whatever is raised, nothing stays behind.
+    """
+    record, folder = _record(record, prediction), Path(folder)
+    _refuse_place(folder)
+    _sweep(folder.parent)
+    identity = uuid.uuid4().hex  # of this saving: the same maps saved twice are two records
+    draft = folder.parent / f".draft-{identity}"
+    was_there, content = folder.is_dir(), b""
+    try:
+        os.mkdir(draft)
+        files = []
+        for name, data in _files(record):
+            _write(draft / name, data)
+            files.append({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+        content = _manifest(record, identity, sorted(files, key=lambda file: str(file["name"])))
+        _write(draft / MANIFEST, content)
+        _flush(draft)
+        if was_there and os.name == "nt":
+            os.rmdir(folder)  # elsewhere a rename takes the place of an empty folder
+        os.rename(draft, folder)
+        _flush(folder.parent)
+    except BaseException as error:
+        _undo(draft, folder, content, was_there)
+        if isinstance(error, OSError):
+            _refuse(folder, error)
+        raise
+    return folder
+
+
+def _record(record: Record | Explanation | Sequence[Explanation], prediction: Prediction | None) -> Record:
+    if not isinstance(record, Record):
+        record = Record((record,) if isinstance(record, Explanation) else tuple(record))
+    if prediction is not None:
+        record = dataclasses.replace(record, prediction=prediction)
+    first = record.explanations[0]
+    if any(not np.array_equal(e.pixels, first.pixels) for e in record.explanations):
+        raise ValueError("the explanations of one record show different pixels")
+    if record.prediction is not None and record.prediction.image != first.image:
+        raise ValueError("the prediction is of another picture than the explanations")
+    return record
+
+
+def _refuse_place(folder: Path) -> None:
+    name = shown(folder.name or str(folder))
+    try:
+        if not folder.parent.is_dir():
+            raise RecordError(f"Cannot save as {name}: the folder it should lie in does not exist; create it first.")
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise RecordError(f"Cannot save as {name}: it is a file or a link; choose another name.")
+        if folder.is_dir() and os.listdir(folder):
+            raise RecordError(f"Cannot save as {name}: it already holds something; choose another name.")
+    except OSError as error:
+        _refuse(folder, error)
+
+
+def _refuse(folder: Path, error: OSError) -> NoReturn:
+    advice = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.ENOTEMPTY: "choose another name",
+        errno.EEXIST: "choose another name",
+    }.get(error.errno or 0, "check that you may write there, or choose another folder")
+    reason = error.strerror or type(error).__name__
+    raise RecordError(f"Could not save as {shown(folder.name)}: {reason}. Nothing was written; {advice}.") from error
+
+
+def _undo(draft: Path, folder: Path, content: bytes, was_there: bool) -> None:
+    """Leave neither draft nor folder. The folder is ours only if it holds our manifest."""
+    with suppress(OSError):
+        if content and not draft.exists() and (folder / MANIFEST).read_bytes() == content:
+            os.rename(folder, draft)
+    shutil.rmtree(draft, ignore_errors=True)
+    with suppress(OSError):
+        if was_there and not folder.exists():
+            os.mkdir(folder)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the drafts of processes that were killed: only folders with our own name, a day old."""
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            ours = DRAFT.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            if ours and time.time() - entry.stat(follow_symlinks=False).st_mtime > DRAFT_SECONDS:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    if os.name == "nt":  # which cannot open a folder
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _stem(number: int, explanation: Explanation) -> str:
+    return f"{number:02d}_{re.sub('[^a-z0-9_]', '_', str(explanation.method['name']).lower())[:64] or 'map'}"
+
+
+def _files(record: Record) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every file but the manifest."""
+    looks = {**LOOKS, **{key: value for key, value in record.display.items() if key in LOOKS}}
+    shared = looks.pop("shared_scale")
+    common = figures.scale_of([e.values for e in record.explanations], looks["clip"]) if shared else None
+    yield "seen.png", figures.png(record.explanations[0].pixels)
+    for number, e in enumerate(record.explanations, 1):
+        stem, colours = _stem(number, e), looks["colour_map"] or figures.default_colour_map(e.values)
+        scale = common or figures.scale_of([e.values], looks["clip"])
+        out = io.BytesIO()
+        np.save(out, e.values.astype("<f4"), allow_pickle=False)
+        yield f"{stem}.npy", out.getvalue()
+        yield f"{stem}.heatmap.png", figures.png(figures.heatmap(e.values, scale, colours))
+        yield f"{stem}.overlay.png", figures.png(figures.overlay(e.pixels, e.values, scale, colours, looks["opacity"]))
+        yield f"{stem}.figure.png", figures.png(figures.panels(e, record.prediction, scale=common, **looks))
+    if len(record.explanations) > 1:
+        yield (
+            "sheet.png",
+            figures.png(figures.sheet(record.explanations, record.prediction, shared_scale=shared, **looks)),
+        )
+
+
+def _manifest(record: Record, identity: str, files: list[dict[str, Any]]) -> bytes:
+    first, prediction = record.explanations[0], record.prediction
+    fields = {
+        "schema": SCHEMA,
+        "kind": "explanation",
+        "id": identity,
+        "created": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "made_with": made_with(),
+        "model": first.model,
+        # The upload's name may be a person's: whatever the caller put in, it stays out.
+        "picture": {
+            "sha256": first.image,
+            "source": {key: value for key, value in record.picture.items() if key not in ("name", "filename", "path")},
+        },
+        "prediction": prediction
+        and {"labels": prediction.labels, "logits": prediction.logits, "model": prediction.model},
+        "explanations": [_described(n, e) for n, e in enumerate(record.explanations, 1)],
+        "display": record.display,
+        "note": record.note,
+        "files": files,
+    }
+    try:
+        content = sealed(_plain(fields))
+    except ValueError as error:
+        raise RecordError(f"Cannot save: the record holds {error}. Explain again, then save.") from error
+    if len(content) > MANIFEST_LIMIT or len(files) >= ENTRIES_LIMIT:
+        raise RecordError("Cannot save: the record is too large; save fewer explanations at a time.")
+    return content
+
+
+def _described(number: int, e: Explanation) -> dict[str, Any]:
+    """Every field of an explanation but its arrays and what the record says once, and its file names."""
+    stem = _stem(number, e)
+    own = {field.name: getattr(e, field.name) for field in dataclasses.fields(e) if field.name not in _ELSEWHERE}
+    names = {kind: f"{stem}.{kind}.png" for kind in ("heatmap", "overlay", "figure")}
+    return {
+        **own,
+        "target": plain(e.target),
+        "passes": plain(e.passes),
+        "flat": e.flat,
+        "files": {"values": f"{stem}.npy", **names},
+    }
+
+
+_ELSEWHERE = ("values", "pixels", "model", "image")
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can hold it. Raises TypeError for anything it cannot, since a guess would not read back."""
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"a record's keys are text, not {list(value)}")
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if value is None or isinstance(value, str | bool | int | float):
+        if isinstance(value, float) and not np.isfinite(value):
+            raise ValueError("a number that is not finite")
+        return value
+    raise TypeError(f"a record cannot hold {type(value).__name__}: {value!r}")

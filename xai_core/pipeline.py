@@ -1,0 +1,179 @@
+"""The verbs. What every method needs around it happens here, once: refuse, seed, time, check, freeze."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from xai_core.errors import SettingError, UnsupportedError
+from xai_core.methods import METHODS, Method
+from xai_core.models import Model
+from xai_core.records import Explanation, Image, Passes, Prediction, Target
+
+MethodSpec = str | Mapping[str, Any] | Method
+TargetSpec = int | str | Target | None
+PICTURES_AT_ONCE = 16  # whose traces are kept together, so that memory does not grow with the number of pictures
+
+
+def predict(model: Model, image: Image) -> Prediction:
+    """What `model` says of `image`."""
+    x = model.preprocessing.tensor(model.preprocessing.view(image)[None])
+    return _prediction(model, image, model.outputs(x)[0])
+
+
+def explain(
+    model: Model,
+    image: Image,
+    method: MethodSpec,
+    target: TargetSpec = None,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: threading.Event | None = None,
+    **settings: Any,
+) -> Explanation:
+    """How much each pixel of `image` spoke for `target` (None: the predicted class), according to `method`.
+
+    `settings` are those of the method. `progress` is told (pictures through the network, pictures in all). Raises
+    UnsupportedError with the reason where the method says nothing about this network, SettingError for what is not
+    on offer, Cancelled once `cancel` is set.
+    """
+    chosen = METHODS.build(method)
+    if settings:
+        chosen = METHODS.build({**chosen.to_dict(), **settings})
+    return explain_many(model, [image], [chosen], [target], seed=seed, progress=progress, cancel=cancel)[0][0]
+
+
+def explain_many(
+    model: Model,
+    images: Sequence[Image],
+    methods: Sequence[MethodSpec],
+    targets: Sequence[TargetSpec] | None = None,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> list[list[Explanation]]:
+    """Every image by every method: a list per image, in the order of `methods`.
+
+    Methods share what they ask of the network, so that all class activation methods together cost one forward and one
+    short backward pass. `targets` is one per image; None explains the predicted class.
+    """
+    chosen = [METHODS.build(method) for method in methods]
+    if targets is not None and len(targets) != len(images):
+        raise SettingError(f"{len(targets)} targets were given for {len(images)} pictures. Give one for each, or none.")
+    for method in chosen:
+        if reason := method.why_not(model):
+            raise UnsupportedError(reason)
+    fitted = [method.fitted(model) for method in chosen]
+    total = cost_of(model, fitted, len(images))
+    done, explained = 0, []
+    for start in range(0, len(images), PICTURES_AT_ONCE):
+        group = images[start : start + PICTURES_AT_ONCE]
+        wanted = list(targets[start : start + PICTURES_AT_ONCE]) if targets else [None] * len(group)
+        heard = None if progress is None else _from(done, total, progress)
+        part, sent = _explain_group(model, group, fitted, wanted, seed, heard, cancel)
+        explained.extend(part)
+        done += sent
+    return explained
+
+
+def cost_of(model: Model, methods: Sequence[Method], images: int = 1) -> int:
+    """Pictures that go forward through the network, at most, when all `methods` share what they can."""
+    fitted = [method.fitted(model) for method in methods]
+    shared = {method.shares for method in fitted if method.shares}
+    own = sum(method.cost(model).forward for method in fitted if not method.shares)
+    baselines = sum(1 for method in fitted if method.promises)
+    return images * (1 + len(shared) + own + baselines)
+
+
+def resolve_target(wanted: TargetSpec, prediction: Prediction) -> Target:
+    """A class number, a label or nothing (the predicted class) as a Target; raises SettingError for another."""
+    if isinstance(wanted, Target):
+        index = wanted.index
+    elif wanted is None:
+        index = int(prediction.order()[0])
+    elif isinstance(wanted, str):
+        if wanted not in prediction.labels:
+            shown = ", ".join(prediction.labels[:8]) + (" …" if len(prediction.labels) > 8 else "")
+            raise SettingError(f"No class is called {wanted!r}. The model's classes are {shown}.")
+        index = prediction.labels.index(wanted)
+    else:
+        index = wanted
+    if not 0 <= index < len(prediction.labels):
+        raise SettingError(f"Class {index} does not exist: the model has classes 0 to {len(prediction.labels) - 1}.")
+    return wanted if isinstance(wanted, Target) else Target(index, prediction.labels[index])
+
+
+def _explain_group(
+    model: Model,
+    images: Sequence[Image],
+    methods: Sequence[Method],
+    wanted: Sequence[TargetSpec],
+    seed: int,
+    progress: Callable[[int], None] | None,
+    cancel: threading.Event | None,
+) -> tuple[list[list[Explanation]], int]:
+    preprocessing = model.preprocessing
+    pixels = np.stack([preprocessing.view(image) for image in images])
+    x = preprocessing.tensor(pixels)
+    layers = [name for method in methods for name in method.layers()]
+    asked = model.asked(progress=progress, cancel=cancel, x=x, layers=layers)
+    predictions = [_prediction(model, image, row) for image, row in zip(images, asked.outputs(x), strict=True)]
+    targets = [resolve_target(want, said) for want, said in zip(wanted, predictions, strict=True)]
+
+    explained: list[list[Explanation]] = [[] for _ in images]
+    for method in methods:
+        before, noted, start = asked.passes, len(asked.notes), time.perf_counter()
+        values = method.attribute(asked, x, targets, seed)
+        seconds = (time.perf_counter() - start) / len(images)
+        spent = asked.passes - before
+        per_picture = Passes(spent.forward // len(images), spent.backward // len(images))
+        if not torch.isfinite(values).all():
+            raise UnsupportedError(
+                f"{method.label} gave values that are not numbers on {model.name}: its weights or activations "
+                "overflow. Check the checkpoint."
+            )
+        gaps = _completeness_gaps(asked, method, x, targets, values)
+        for i, image in enumerate(images):
+            explained[i].append(
+                Explanation(
+                    values=values[i].float().numpy(),
+                    pixels=pixels[i],
+                    method=method.to_dict(),
+                    model=model.identity,
+                    target=targets[i],
+                    image=image.sha256,
+                    seed=seed,
+                    seconds=seconds,
+                    passes=per_picture,
+                    grid=method.grid(model),
+                    gap=gaps[i],
+                    notes=tuple(asked.notes[noted:]),
+                )
+            )
+    return explained, asked.sent.forward
+
+
+def _completeness_gaps(
+    model: Model, method: Method, x: torch.Tensor, targets: Sequence[Target], values: torch.Tensor
+) -> list[float | None]:
+    """By what share of f(x) - f(b) the values' sum misses it, for methods that promise to hit it."""
+    if method.promises != "completeness":
+        return [None] * len(x)
+    change = (model.scalars(x, targets) - model.scalars(method.baseline(model, x), targets)).double()
+    missed = (values.double().sum((1, 2)) - change).abs()
+    return [float(miss / whole) if whole > 0 else None for miss, whole in zip(missed, change.abs(), strict=True)]
+
+
+def _prediction(model: Model, image: Image, logits: torch.Tensor) -> Prediction:
+    return Prediction(model.labels, logits.numpy(), model.identity, image.sha256)
+
+
+def _from(done: int, total: int, progress: Callable[[int, int], None]) -> Callable[[int], None]:
+    return lambda sent: progress(min(done + sent, total), total)

@@ -1,0 +1,222 @@
+"""The nouns. Each is frozen, checks itself once at birth, lives on the CPU and can stand alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+# A map whose values differ by less than this is flat: float32 noise, not evidence. Trained networks' maps differ by
+# 1e-4 and more; stretching the rest to a picture would show rounding errors as findings.
+FLAT_RANGE = 1e-8  # in the map's own units
+FLAT_FRACTION = 1e-5  # of its largest value: what rounding leaves of a constant map
+
+
+def _frozen(array: np.ndarray, dtype: type, shape: str) -> np.ndarray:
+    """`array` as a read-only copy, after checking its type and its number of dimensions."""
+    if array.dtype != dtype or array.ndim != len(shape.split()):
+        raise ValueError(f"expected {np.dtype(dtype)} ({shape}), got {array.dtype} {array.shape}")
+    copy = np.array(array, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture as it is displayed: upright, in colour, eight bits.
+
+    `pixels` (h, w, 3) uint8 RGB. `sha256` of the bytes that were uploaded. `name` as given, for the screen only:
+    it is never saved, since it may hold a person's name. `source` says what the file was (`format`, `mode`, `bits`
+    per channel, `width`, `height`, for DICOM its geometry, never an identity) and under `assumed` which sentences
+    were taken for granted while decoding it.
+    """
+
+    pixels: np.ndarray
+    sha256: str
+    name: str = ""
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", _frozen(self.pixels, np.uint8, "h w 3"))
+        object.__setattr__(self, "source", MappingProxyType(dict(self.source)))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which scalar of the network is explained.
+
+    `logit` is the class's raw output (the default), `probability` its softmax, `contrast` its logit minus that of
+    class `against`.
+    """
+
+    index: int
+    label: str
+    kind: Literal["logit", "probability", "contrast"] = "logit"
+    against: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "contrast") != (self.against is not None):
+            raise ValueError("a contrast, and only a contrast, names the class it is against")
+
+    def read(self, logits: torch.Tensor) -> torch.Tensor:
+        """(n, classes) logits to this target's (n,) values."""
+        if self.kind == "probability":
+            return logits.softmax(dim=1)[:, self.index]
+        value = logits[:, self.index]
+        return value if self.against is None else value - logits[:, self.against]
+
+    def __str__(self) -> str:
+        return self.label if self.kind == "logit" else f"{self.kind} of {self.label}"
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one picture. `logits` (classes,) float32; probabilities are their softmax."""
+
+    labels: tuple[str, ...]
+    logits: np.ndarray
+    model: Mapping[str, Any]  # identity, as in Explanation
+    image: str  # sha256 of the uploaded bytes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "logits", _frozen(self.logits, np.float32, "classes"))
+        object.__setattr__(self, "model", MappingProxyType(dict(self.model)))
+        if len(self.labels) != len(self.logits):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.logits)} outputs")
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(classes,) float32, summing to one."""
+        powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
+        shares: np.ndarray = (powers / powers.sum()).astype(np.float32)
+        return shares
+
+    def order(self) -> np.ndarray:
+        """(classes,) int: class numbers from the likeliest down; ties in class order."""
+        return np.argsort(-self.logits, kind="stable")
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The `k` likeliest classes with their probabilities."""
+        probabilities = self.probabilities
+        return [(self.labels[i], float(probabilities[i])) for i in self.order()[:k]]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How many pictures went through the network: the cost that does not depend on the machine."""
+
+    forward: int = 0
+    backward: int = 0
+
+    def __add__(self, other: Passes) -> Passes:
+        return Passes(self.forward + other.forward, self.backward + other.backward)
+
+    def __sub__(self, other: Passes) -> Passes:
+        return Passes(self.forward - other.forward, self.backward - other.backward)
+
+    def __str__(self) -> str:
+        return f"{self.forward} forward, {self.backward} backward"
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """How much each pixel spoke for the target, according to one method.
+
+    `values` (h, w) float32, raw and signed: above zero speaks for the target. `pixels` (h, w, 3) uint8: exactly the
+    crop that the model saw. `method` is the name and every setting, as `METHODS.build` takes it. `model` is the
+    identity: name, sha256 of weights and of preprocessing. `grid` (rows, columns) is the map's own resolution
+    before it was enlarged to the picture's. `passes` are those that this map rests on, also when others rested on
+    them too, so that the record does not depend on its company. `gap` is what a method that promises completeness
+    misses it by: |sum of values - (f(x) - f(baseline))| / |f(x) - f(baseline)|; None where nothing is promised.
+    """
+
+    values: np.ndarray
+    pixels: np.ndarray
+    method: Mapping[str, Any]
+    model: Mapping[str, Any]
+    target: Target
+    image: str
+    seed: int
+    seconds: float
+    passes: Passes
+    grid: tuple[int, int]
+    gap: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _frozen(self.values, np.float32, "h w"))
+        object.__setattr__(self, "pixels", _frozen(self.pixels, np.uint8, "h w 3"))
+        object.__setattr__(self, "method", MappingProxyType(dict(self.method)))
+        object.__setattr__(self, "model", MappingProxyType(dict(self.model)))
+        if self.values.shape != self.pixels.shape[:2]:
+            raise ValueError(f"values are {self.values.shape} but the picture is {self.pixels.shape[:2]}")
+        if not np.isfinite(self.values).all():
+            raise ValueError(f"{self.method['name']} gave values that are not finite")
+
+    @property
+    def flat(self) -> str | None:
+        """Why this map shows nothing, in one sentence, or None if it shows something."""
+        return why_flat(self.values)
+
+    @property
+    def peak(self) -> tuple[int, int]:
+        """(row, column) of the largest value; where several pixels share it, the one nearest to their middle."""
+        highest = np.argwhere(self.values == self.values.max())
+        row, column = highest[((highest - highest.mean(0)) ** 2).sum(1).argmin()]
+        return int(row), int(column)
+
+    @property
+    def cell(self) -> float:
+        """Size of one cell of the map's own grid, in pixels of the picture: no finer place can be read from it."""
+        height, width = self.values.shape
+        return float(max(height / self.grid[0], width / self.grid[1]))
+
+    def settings(self) -> dict[str, Any]:
+        """The method's settings without its name."""
+        return {key: value for key, value in self.method.items() if key != "name"}
+
+
+def why_flat(values: np.ndarray) -> str | None:
+    """Why a (h, w) map shows nothing, in one sentence, or None if it shows something."""
+    low, high = float(values.min()), float(values.max())
+    largest = max(abs(low), abs(high))
+    if largest == 0:
+        return "Flat map: every value is zero, so nothing here speaks for or against the target."
+    if high - low <= max(FLAT_RANGE, FLAT_FRACTION * largest):
+        return f"Flat map: all values lie within {high - low:.1e} of {low:.3g}, which is rounding noise, not a finding."
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What was asked about one picture and one model, and what came out, as it is saved and reopened.
+
+    `display` holds the settings of looking (colour map, opacity, clip). `picture` holds the source facts of the
+    upload. `manifest` is empty until the record has been saved; a reopened record carries all of it.
+    """
+
+    explanations: tuple[Explanation, ...]
+    prediction: Prediction | None = None
+    picture: Mapping[str, Any] = field(default_factory=dict)
+    display: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.explanations:
+            raise ValueError("a record needs at least one explanation")
+        first = self.explanations[0]
+        for other in self.explanations:
+            if (other.image, dict(other.model)) != (first.image, dict(first.model)):
+                raise ValueError("all explanations of a record are of one picture and one model")
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """The fields of a small record as plain values that JSON can hold."""
+    return {key: value for key, value in asdict(record).items() if value is not None}

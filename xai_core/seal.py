@@ -1,0 +1,175 @@
+"""The one spelling of a manifest, and what makes its bytes checkable. Bytes in, values out; opens no file.
+
+A manifest is JSON with sorted keys, one line per field, in UTF-8. Its field `sha256` is the hash of that text without
+the field, so any other byte in it, white space included, is a change. It lists every other file with size and hash.
+What is read here may have been made by an enemy: time and memory are bounded on any bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import numpy as np
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 4 * 2**20  # bytes; a record of 22,000 classes and 50 methods needs 2 MiB
+FILE_LIMIT = 256 * 2**20  # bytes
+TOTAL_LIMIT = 2 * 2**30  # bytes
+ENTRIES_LIMIT = 5000  # files in a folder
+DEPTH_LIMIT = 16  # of JSON; ours has 5
+PIXELS_LIMIT = 200_000_000  # of a PNG: a contact sheet of 200 methods
+
+Status = Literal["intact", "changed", "missing", "unlisted", "unverifiable"]
+
+# The names `save` makes. Nothing else is ever opened: no folder, no way up, no drive, no device.
+_NAME = re.compile(
+    r"seen\.png|sheet\.png|[0-9]{2,4}_[a-z0-9_]{1,64}\.(?:npy|(?:heatmap|overlay|figure)\.png)", re.ASCII
+)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # possessive: linear on any input
+_MAP_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,6}), (\d{1,6})\), \} *\n",
+    re.DOTALL,
+)
+
+
+class Damage(Exception):
+    """Something in a record's folder that cannot be believed: a status and why."""
+
+    def __init__(self, status: Status, detail: str) -> None:
+        super().__init__(detail)
+        self.status: Status = status
+        self.detail = detail
+
+
+class Listed(NamedTuple):
+    """A file as the manifest lists it."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+def shown(name: str) -> str:
+    """A name that is safe on a screen: what cannot be printed is escaped, and what is long is cut."""
+    kept = name if name.isprintable() else ascii(name)[1:-1]
+    return kept if len(kept) <= 120 else kept[:119] + "…"
+
+
+def sealed(fields: Mapping[str, Any]) -> bytes:
+    """A manifest's bytes: `fields` (plain JSON values) with their hash under `sha256`.
+
+    Raises ValueError for a number that is not finite and TypeError for what JSON cannot hold.
+    """
+    body = {key: value for key, value in fields.items() if key != "sha256"}
+    return _text({**body, "sha256": hashlib.sha256(_text(body)).hexdigest()})
+
+
+def _text(fields: Mapping[str, Any]) -> bytes:
+    def spell(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    def line(value: Any) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n  " + ",\n  ".join(map(spell, value)) + "\n ]"
+        return spell(value)
+
+    lines = ",\n".join(f" {spell(key)}: {line(fields[key])}" for key in sorted(fields))
+    return f"{{\n{lines}\n}}\n".encode()
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """The fields of a manifest whose bytes are exactly those that were sealed. Raises Damage."""
+    fields = _parsed(content)
+    schema = fields.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise Damage(
+            "unverifiable",
+            f"it has schema {shown(str(schema))}, and this version reads up to {SCHEMA}; update the program",
+        )
+    try:
+        genuine = sealed(fields)
+    except (ValueError, TypeError, RecursionError):
+        raise Damage("changed", "it holds text or numbers that no manifest holds") from None
+    if genuine != content:
+        raise Damage("changed", "its bytes do not match the hash it carries")
+    if schema != SCHEMA or fields.get("kind") != "explanation":
+        raise Damage("unverifiable", "it does not describe a record of explanations")
+    listing(fields)
+    return fields
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    bare = np.frombuffer(_STRING.sub(b"", content), dtype=np.uint8)
+    opened = np.isin(bare, list(b"[{")).astype(np.int32) - np.isin(bare, list(b"]}")).astype(np.int32)
+    if opened.size and int(opened.cumsum().max()) > DEPTH_LIMIT:
+        raise Damage("unverifiable", f"it is nested more than {DEPTH_LIMIT} deep")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            raise Damage("unverifiable", "it has the same key twice")
+        return fields
+
+    def refuse(word: str) -> NoReturn:
+        raise Damage("unverifiable", f"it holds {word}, which is no number in JSON")
+
+    try:
+        fields = json.loads(content.decode(), object_pairs_hook=once, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        raise Damage("unverifiable", "it is not JSON in UTF-8") from None
+    if not isinstance(fields, dict):
+        raise Damage("unverifiable", "it is not a JSON object")
+    return fields
+
+
+def listing(manifest: Mapping[str, Any]) -> list[Listed]:
+    """The files a manifest lists, in its order. Raises Damage for a list that `save` would not have written."""
+    entries, files = manifest.get("files"), []
+    if not isinstance(entries, list) or len(entries) > ENTRIES_LIMIT:
+        raise Damage("unverifiable", "it has no list of files, or too long a list")
+    for entry in entries:
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise Damage("unverifiable", f"it lists {shown(str(name))}, a name no record has; nothing was opened")
+        file = Listed(name, entry.get("bytes"), entry.get("sha256"))
+        if type(file.bytes) is not int or not isinstance(file.sha256, str) or not _DIGEST.fullmatch(file.sha256):
+            raise Damage("unverifiable", f"it gives no size or no hash for {name}")
+        if not 0 <= file.bytes <= FILE_LIMIT:
+            raise Damage("unverifiable", f"it says {name} has {shown(str(file.bytes))} bytes; at most {FILE_LIMIT:,}")
+        files.append(file)
+    if len({file.name for file in files}) < len(files):
+        raise Damage("unverifiable", "it lists a file twice")
+    if sum(file.bytes for file in files) > TOTAL_LIMIT:
+        raise Damage("unverifiable", f"its files have more than {TOTAL_LIMIT:,} bytes")
+    return files
+
+
+def map_shape(head: bytes, size: int) -> tuple[int, int, int]:
+    """(offset of the values, h, w) of a .npy file of `size` bytes that starts with `head`. Raises Damage.
+
+    The header is compared with the one spelling numpy writes for a float32 map, never evaluated or unpickled.
+    """
+    match = _MAP_HEADER.match(head)
+    if match is None or match.end() != 10 + int.from_bytes(match[1], "little"):
+        raise Damage("unverifiable", "it is not a float32 map of two dimensions")
+    height, width = int(match[2]), int(match[3])
+    if height * width == 0 or size != match.end() + 4 * height * width:
+        raise Damage("unverifiable", f"its header says {height} × {width}, which does not fit its size")
+    return match.end(), height, width
+
+
+def check_png(head: bytes) -> tuple[int, int]:
+    """(h, w) of a PNG that starts with `head`. Raises Damage."""
+    if head[:16] != b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" or len(head) < 33:
+        raise Damage("unverifiable", "it is not a PNG")
+    width, height = struct.unpack(">II", head[16:24])
+    if not 0 < width * height <= PIXELS_LIMIT:
+        raise Damage("unverifiable", f"its header says {width} × {height} pixels")
+    return height, width

@@ -1,0 +1,157 @@
+"""Saved records as they are found: opened, listed and packed. Nothing here writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xai_core.errors import RecordError
+from xai_core.records import Explanation, Passes, Prediction, Record, Target
+from xai_core.seal import MANIFEST, Damage, check_png, listing, map_shape, sealed, shown
+from xai_core.verification import existing, pieces, read_manifest, verify
+
+
+def open_record(folder: str | Path) -> Record:
+    """The record saved as `folder`, with its manifest. Raises RecordError unless what it needs is intact."""
+    folder, name = existing(folder), MANIFEST
+    try:
+        manifest = read_manifest(folder)
+        listed = {entry.name: entry for entry in listing(manifest)}
+
+        def content(wanted: str) -> bytes:
+            nonlocal name
+            name = wanted
+            if name not in listed:
+                raise Damage("missing", "the manifest does not list it")
+            return b"".join(pieces(folder, listed[name]))
+
+        values = [_values(content(str(one["files"]["values"]))) for one in manifest["explanations"]]
+        pixels = _pixels(content("seen.png"), values[0].shape)
+        name = MANIFEST
+        return _rebuilt(manifest, pixels, values)
+    except Damage as damage:
+        problem = f"{damage.status}, {damage.detail}"
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
+        problem = "unverifiable, it does not describe a record"
+    raise RecordError(f"Cannot open {shown(folder.name)}: {shown(name)} is {problem}. Use another copy of it.")
+
+
+def _pixels(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    from PIL import Image
+
+    if check_png(content[:64]) != shape:  # before anything is decoded
+        raise Damage("unverifiable", "it has another size than the maps")
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            if picture.mode != "RGB":
+                raise Damage("unverifiable", "it is not an RGB picture")
+            return np.asarray(picture)
+    except (OSError, SyntaxError, ValueError):
+        raise Damage("unverifiable", "it cannot be decoded") from None
+
+
+def _values(content: bytes) -> np.ndarray:
+    offset, height, width = map_shape(content[:4096], len(content))
+    return np.frombuffer(content, "<f4", offset=offset).reshape(height, width).astype(np.float32)
+
+
+def _rebuilt(manifest: Mapping[str, Any], pixels: np.ndarray, maps: Sequence[np.ndarray]) -> Record:
+    image, explanations = manifest["picture"]["sha256"], []
+    known = {field.name for field in dataclasses.fields(Explanation)}
+    for values, saved in zip(maps, manifest["explanations"], strict=True):
+        own = {key: value for key, value in saved.items() if key in known}
+        own |= {"target": Target(**own["target"]), "passes": Passes(**own["passes"])}
+        own |= {"grid": tuple(own["grid"]), "notes": tuple(own["notes"])}
+        explanations.append(Explanation(**own, values=values, pixels=pixels, model=manifest["model"], image=image))
+    said = manifest["prediction"]
+    prediction = said and Prediction(tuple(said["labels"]), np.array(said["logits"], np.float32), said["model"], image)
+    source, looks = manifest["picture"]["source"], manifest["display"]
+    return Record(tuple(explanations), prediction or None, source, looks, manifest["note"], manifest)
+
+
+def zip_record(folder: str | Path) -> bytes:
+    """A saved record as a zip, for download: same record, same bytes. Raises RecordError unless it is intact.
+
+    Files that do not belong to the record stay out.
+    """
+    folder = existing(folder)
+    for file in verify(folder).files:
+        if file.status not in ("intact", "unlisted"):
+            raise RecordError(f"Cannot pack {shown(folder.name)}: {shown(file.name)} is {file.status}, {file.detail}.")
+    out = io.BytesIO()
+    try:
+        manifest = read_manifest(folder)
+        parts = [(MANIFEST, sealed(manifest))]
+        parts += [(entry.name, b"".join(pieces(folder, entry))) for entry in listing(manifest)]
+    except Damage as damage:
+        raise RecordError(f"Cannot pack {shown(folder.name)}: {damage.detail}.") from damage
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in parts:
+            member = zipfile.ZipInfo(f"record-{manifest['id'][:12]}/{name}", (1980, 1, 1, 0, 0, 0))
+            member.external_attr = 0o644 << 16
+            kind = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+            archive.writestr(member, content, compress_type=kind)
+    return out.getvalue()
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One line of a store: what a manifest says, or under `problem` why it cannot be read."""
+
+    folder: Path
+    id: str = ""
+    created: str = ""
+    model: str = ""
+    methods: tuple[str, ...] = ()
+    target: str = ""
+    image: str = ""
+    verdict: str | None = None
+    note: str = ""
+    problem: str | None = None
+
+
+def list_records(store: str | Path) -> list[Entry]:
+    """Every record in a folder of records, the newest first and the broken ones last. Reads manifests only.
+
+    Raises RecordError if `store` is no folder.
+    """
+    try:
+        with os.scandir(existing(store)) as found:
+            names = sorted(entry.name for entry in found if not entry.name.startswith(".") and not entry.is_file())
+    except OSError as error:
+        raise RecordError(f"Cannot list {shown(Path(store).name)}: {error.strerror}.") from error
+    return sorted((_entry(Path(store) / name) for name in names), key=lambda one: (one.created, one.id), reverse=True)
+
+
+def _entry(folder: Path) -> Entry:
+    if folder.is_symlink():
+        return Entry(folder, problem="It is a link; not followed.")
+    try:
+        manifest = read_manifest(folder)
+        first = manifest["explanations"][0]
+        target = str(Target(**first["target"]))
+        methods = tuple(str(one["method"]["name"]) for one in manifest["explanations"])
+        entry = Entry(
+            folder,
+            id=manifest["id"],
+            created=manifest["created"],
+            model=manifest["model"]["name"],
+            methods=methods,
+            target=target,
+            image=manifest["picture"]["sha256"],
+            note=manifest["note"],
+        )
+        if not all(isinstance(text, str) for text in (entry.id, entry.created, entry.model, entry.image, entry.note)):
+            raise TypeError("text expected")
+        return entry
+    except Damage as damage:
+        return Entry(folder, problem=f"{MANIFEST} is {damage.status}: {damage.detail}.")
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return Entry(folder, problem=f"{MANIFEST} does not describe a record.")

@@ -1,0 +1,180 @@
+"""Does a saved record still match its manifest? Reads hostile folders without opening anything it should not.
+
+Names are checked before anything is touched, sizes before anything is read, and links are never followed.
+
+Plain hashes find accidents and careless edits. Who can change the files can also write a new manifest: a record
+that verifies matches its manifest, which is not the same as being authentic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xai_core.errors import RecordError
+from xai_core.seal import (
+    ENTRIES_LIMIT,
+    MANIFEST,
+    MANIFEST_LIMIT,
+    Damage,
+    Listed,
+    Status,
+    check_png,
+    listing,
+    map_shape,
+    shown,
+    unsealed,
+)
+
+PIECE = 2**20  # bytes read at once
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file. `detail` says why, unless it is intact."""
+
+    name: str
+    status: Status
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status:13} {shown(self.name)}" + (f": {self.detail}" if self.detail else "")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every file of a record, the manifest first."""
+
+    files: tuple[FileReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every listed file is intact and nothing else lies beside them."""
+        return all(file.status == "intact" for file in self.files)
+
+    def __str__(self) -> str:
+        wrong = [str(file) for file in self.files if file.status != "intact"]
+        if wrong:
+            return "\n".join([f"{len(self.files) - len(wrong)} of {len(self.files)} files are intact.", *wrong])
+        return (
+            f"All {len(self.files)} files match the manifest. The manifest is unsigned: "
+            "this finds accidents, not a forger who rewrites both."
+        )
+
+
+def verify(folder: str | Path) -> Report:
+    """Compare every byte of a saved record with its manifest. Raises RecordError only if `folder` is no folder."""
+    folder = existing(folder)
+    try:
+        names = _names(folder)
+        manifest = read_manifest(folder)
+    except Damage as damage:
+        return Report((FileReport(MANIFEST, damage.status, damage.detail), *_unlisted(folder, damage.detail)))
+    files = [FileReport(MANIFEST, "intact")]
+    listed = listing(manifest)
+    for entry in listed:
+        try:
+            for _piece in pieces(folder, entry):
+                pass
+            files.append(FileReport(entry.name, "intact"))
+        except Damage as damage:
+            files.append(FileReport(entry.name, damage.status, damage.detail))
+    strangers = sorted(names - {MANIFEST} - {entry.name for entry in listed})
+    return Report((*files, *(FileReport(name, "unlisted", "not in the manifest; not opened") for name in strangers)))
+
+
+def existing(folder: str | Path) -> Path:
+    """`folder` as a Path, or RecordError if there is no such folder."""
+    path = Path(folder)
+    try:
+        found = path.is_dir()
+    except OSError:
+        found = False
+    if not found:
+        raise RecordError(f"There is no folder {shown(path.name or str(path))}; choose the folder of a saved record.")
+    return path
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of `folder`, which is certain to be the one that was written. Raises Damage."""
+    size = _look(folder, MANIFEST)
+    if size > MANIFEST_LIMIT:
+        raise Damage("unverifiable", f"it has {size:,} bytes; a manifest has at most {MANIFEST_LIMIT:,}")
+    return unsealed(b"".join(_read(folder, MANIFEST, size)))
+
+
+def pieces(folder: Path, entry: Listed) -> Iterator[bytes]:
+    """The bytes of a listed file, a piece at a time. Raises Damage, at the latest after the last piece."""
+    size = _look(folder, entry.name)
+    if size != entry.bytes:
+        raise Damage("changed", f"it has {size:,} bytes; {entry.bytes:,} were saved")
+    digest, head = hashlib.sha256(), b""
+    for piece in _read(folder, entry.name, size):
+        head = head or piece
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != entry.sha256:
+        raise Damage("changed", "its bytes are not those that were saved")
+    if entry.name.endswith(".npy"):
+        map_shape(head, size)
+    else:
+        check_png(head)
+
+
+def _look(folder: Path, name: str) -> int:
+    """Size of a regular file, without opening it or following a link. Raises Damage."""
+    try:
+        facts = os.lstat(folder / name)
+    except FileNotFoundError:
+        raise Damage("missing", "it is not in the folder") from None
+    except OSError as error:
+        raise Damage("unverifiable", f"it cannot be looked at ({error.strerror})") from None
+    if not stat.S_ISREG(facts.st_mode):
+        raise Damage("unverifiable", "it is a link, a folder or a device; not opened")
+    return facts.st_size
+
+
+def _read(folder: Path, name: str, size: int) -> Iterator[bytes]:
+    """`size` bytes in pieces. Raises Damage when there are fewer or more, or it is no longer a regular file."""
+    try:
+        # A link or a pipe put there after the look is neither followed nor waited for.
+        handle = os.open(folder / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with open(handle, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise Damage("unverifiable", "it is a link, a folder or a device; not read")
+            left = size
+            while left and (piece := file.read(min(left, PIECE))):
+                left -= len(piece)
+                yield piece
+            if left or file.read(1):
+                raise Damage("changed", "its size changed while it was read")
+    except OSError as error:
+        raise Damage("unverifiable", f"it cannot be read ({error.strerror})") from None
+
+
+def _names(folder: Path) -> set[str]:
+    names = set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                names.add(entry.name)
+                if len(names) > ENTRIES_LIMIT:
+                    raise Damage("unverifiable", f"its folder holds more than {ENTRIES_LIMIT:,} entries")
+    except OSError as error:
+        raise Damage("unverifiable", f"its folder cannot be listed ({error.strerror})") from None
+    return names
+
+
+def _unlisted(folder: Path, reason: str) -> Iterator[FileReport]:
+    """What lies beside a manifest that cannot be believed."""
+    try:
+        names = _names(folder)
+    except Damage:
+        return
+    for name in sorted(names - {MANIFEST}):
+        yield FileReport(name, "unverifiable", "the manifest to compare it with cannot be believed; not opened")
