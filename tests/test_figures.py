@@ -221,7 +221,19 @@ def test_figures_of_any_proportion_are_drawn(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["$", "$x_1$ and $", r"\frac{1}{2}", "a_b^c", "<b>&amp;", "線\n\x07\u202e", "", "\ud800", "x" * 5000, "  \t"],
+    [
+        "$",
+        "$x_1$",
+        r"$\oops{$",
+        r"\frac{1}{2}",
+        "a_b^c",
+        "<b>&amp;",
+        "線\n\x07\u202e",
+        "",
+        "\ud800",
+        "x" * 5000,
+        "  \t",
+    ],
 )
 def test_text_from_outside_is_drawn_as_text(text: str) -> None:
     model = {**MODEL, "name": text, "notice": text}

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from xai_core import manifest, provenance, seal, store, verification
+from xai_core import figures, manifest, provenance, seal, store, verification
 from xai_core.errors import RecordError, SettingError
 from xai_core.records import Explanation, Passes, Prediction, Record, Target
 
@@ -165,6 +165,20 @@ def test_the_same_record_gives_the_same_bytes_but_for_its_id_and_time(kept: Path
     assert {key for key in first if first[key] != second[key]} == {"id", "created", "sha256"}
 
 
+def test_pictures_are_drawn_as_the_record_was_looked_at(tmp_path: Path) -> None:
+    weak, strong = explanation(0), explanation(0, values=4 * explanation(0).values)
+    looks: dict[str, Any] = {"colour_map": "PuOr_r", "clip": 100, "opacity": 0.25}
+    for shared in (False, True):
+        several = Record((weak, strong), display={**looks, "shared_scale": shared})
+        folder = manifest.save(several, tmp_path / str(shared))
+        for number, e in enumerate((weak, strong), 1):
+            scale = figures.scale_of([weak.values, strong.values] if shared else [e.values], 100)
+            heat = figures.png(figures.heatmap(e.values, scale, "PuOr_r"))
+            over = figures.png(figures.overlay(PIXELS, e.values, scale, "PuOr_r", 0.25))
+            assert (folder / f"0{number}_grad_cam.heatmap.png").read_bytes() == heat
+            assert (folder / f"0{number}_grad_cam.overlay.png").read_bytes() == over
+
+
 def test_the_name_of_the_upload_is_never_written(tmp_path: Path) -> None:
     named = record(picture={"name": "Mustermann_Erika.png", "filename": "Mustermann", "format": "PNG"})
     folder = manifest.save(named, tmp_path / "out")
@@ -259,11 +273,10 @@ class Faulty:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, kept_one: Path) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch, kept_one: Path) -> None:
     """Drawing is not what is tested here: hand `save` the files of the record that is there."""
     files = [(path.name, path.read_bytes()) for path in sorted(kept_one.iterdir()) if path.name != "manifest.json"]
     monkeypatch.setattr(manifest, "_files", lambda record: iter(files))
-    yield
 
 
 def operations_of_a_save(folder: Path) -> int:
@@ -276,10 +289,7 @@ def operations_of_a_save(folder: Path) -> int:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("was_there", [False, True])
-@pytest.mark.parametrize(
-    "error",
-    [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "I/O"), KeyboardInterrupt(), MemoryError()],
-)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_a_failure_at_any_operation_leaves_nothing(
     error: BaseException, was_there: bool, lasting: bool, tmp_path: Path
 ) -> None:
@@ -290,10 +300,10 @@ def test_a_failure_at_any_operation_leaves_nothing(
         home.mkdir()
         if was_there:
             (home / "out").mkdir()
-        with pytest.MonkeyPatch.context() as patch, pytest.raises((RecordError, type(error))) as caught:
+        with pytest.MonkeyPatch.context() as patch:
             Faulty(patch, at, error, lasting)
-            manifest.save(explanation(), home / "out")
-        assert isinstance(caught.value, RecordError if isinstance(error, OSError) else type(error)), at
+            with pytest.raises(RecordError if isinstance(error, OSError) else type(error)):
+                manifest.save(explanation(), home / "out")
         left = {str(path.relative_to(home)) for path in home.rglob("*")}
         # A disk without room for the name of a folder may have lost the empty one that was there.
         assert left == ({"out"} if was_there else set()) or (lasting and was_there and not left), (at, left)
@@ -303,7 +313,7 @@ def test_a_failure_at_any_operation_leaves_nothing(
 @pytest.mark.usefixtures("quick")
 def test_a_full_disk_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Faulty(monkeypatch, 5, OSError(errno.ENOSPC, "No space left on device"))
-    with pytest.raises(RecordError, match="save as out: No space left on device. Nothing was written; free some space"):
+    with pytest.raises(RecordError, match=r"save as out: No space left on device\. Nothing was written; free some"):
         manifest.save(explanation(), tmp_path / "out")
 
 
@@ -327,6 +337,49 @@ def test_a_place_taken_while_saving_is_left_to_who_took_it(tmp_path: Path, monke
     with pytest.raises(RecordError, match="choose another name"):
         manifest.save(explanation(), tmp_path / "out")
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["out", "out/theirs"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_place_taken_while_a_save_fails_is_left_to_who_took_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.mkdir
+
+    def full(path: Path, *rest: Any) -> None:
+        real(tmp_path / "out")
+        (tmp_path / "out" / "manifest.json").write_text("theirs")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(RecordError, match="free some space"):
+        manifest.save(explanation(), tmp_path / "out")
+    assert (tmp_path / "out" / "manifest.json").read_text() == "theirs"
+
+
+@pytest.mark.usefixtures("quick")
+def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[int, str] = {}
+    done: list[tuple[str, str]] = []
+    real = {name: getattr(os, name) for name in OPERATIONS}
+
+    def opened(path: Any, *rest: Any) -> int:
+        handle = int(real["open"](path, *rest))
+        names[handle] = Path(path).name
+        return handle
+
+    def noted(name: str) -> Callable[[int], None]:
+        return lambda handle: (done.append((name, names[handle])), real[name](handle))[1]  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "fsync", noted("fsync"))
+    monkeypatch.setattr(os, "rename", lambda a, b: (done.append(("rename", Path(a).name)), real["rename"](a, b))[1])
+    folder = manifest.save(explanation(), tmp_path / "out")
+    files = {path.name for path in folder.iterdir()} - {"manifest.json"}
+    draft = done[-2][1]
+    assert draft.startswith(".draft-")
+    assert {name for what, name in done[: len(files)] if what == "fsync"} == files
+    last = [("fsync", "manifest.json"), ("fsync", draft), ("rename", draft), ("fsync", tmp_path.name)]
+    assert done[len(files) :] == last
 
 
 KILLED = """
@@ -399,26 +452,26 @@ def test_an_untouched_record_is_intact(kept: Path) -> None:
     assert "unsigned" in str(report)
 
 
+@pytest.mark.slow
 def test_every_changed_byte_of_the_manifest_is_found(one: Path) -> None:
     path = one / "manifest.json"
     content = path.read_bytes()
     for place in range(len(content)):
-        for mask in (1, 32):  # 32 changes case, and spaces to nothing visible
-            spoiled = bytearray(content)
-            spoiled[place] ^= mask
-            path.write_bytes(spoiled)
-            first = manifest.verify(one).files[0]
-            assert first.name == "manifest.json"
-            assert first.status in ("changed", "unverifiable"), (place, mask)
+        spoiled = bytearray(content)
+        spoiled[place] ^= 1
+        path.write_bytes(spoiled)
+        first = manifest.verify(one).files[0]
+        assert first.name == "manifest.json"
+        assert first.status in ("changed", "unverifiable"), place
 
 
-def test_every_bit_inserted_byte_and_removed_byte_of_the_manifest_is_found(kept_one: Path) -> None:
+def test_every_changed_inserted_or_removed_byte_of_a_manifest_is_damage(kept_one: Path) -> None:
     content = (kept_one / "manifest.json").read_bytes()
     assert seal.unsealed(content)
     for place in range(len(content)):
-        for bit in range(8):
+        for mask in (4, 32, 128):  # 32 changes the case of a letter
             spoiled = bytearray(content)
-            spoiled[place] ^= 1 << bit
+            spoiled[place] ^= mask
             with pytest.raises(seal.Damage):
                 seal.unsealed(bytes(spoiled))
         for spoiled_bytes in (
@@ -443,7 +496,7 @@ def test_changed_bytes_of_every_other_file_are_found_and_only_it_is_named(saved:
             spoiled[place] ^= 1
             path.write_bytes(spoiled)
             assert wrong(saved) == {path.name: "changed"}
-        for other in (content[:-1], content + b"\0", b"", content[:100]):
+        for other in (content[:-1], content + b"\0", b"", content[:50]):
             path.write_bytes(other)
             assert wrong(saved) == {path.name: "changed"}
         path.unlink()
@@ -469,14 +522,14 @@ def test_what_was_added_is_unlisted_and_never_opened(saved: Path, monkeypatch: p
     assert not names & set(opened)
     assert "\x1b" not in str(report)
     assert not report.ok
-    with pytest.raises(RecordError, match=r"seen\.png"):
-        (saved / "seen.png").unlink()
-        manifest.open_record(saved)
+    assert manifest.open_record(saved).note == record().note  # what it needs is intact
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "seen.png", "01_grad_cam.npy"])
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe", "loop"])
-def test_a_listed_file_that_became_something_else_is_named_and_not_opened(saved: Path, name: str, kind: str) -> None:
+def test_a_listed_file_that_became_something_else_is_named_and_not_opened(
+    saved: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = (saved / name).read_bytes()
     (saved / name).unlink()
     outside = saved.parent / "outside"
@@ -489,7 +542,11 @@ def test_a_listed_file_that_became_something_else_is_named_and_not_opened(saved:
         os.mkfifo(saved / name)
     else:
         (saved / name).symlink_to(name)
+    opened: list[str] = []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest: (opened.append(Path(path).name), real(path, *rest))[1])
     assert wrong(saved)[name] == "unverifiable"
+    assert name not in opened
     with pytest.raises(RecordError, match=re.escape(name)):
         manifest.open_record(saved)
 
@@ -514,6 +571,19 @@ def test_files_that_cannot_be_read_are_unverifiable(saved: Path, monkeypatch: py
     assert wrong(saved) == {"seen.png": "unverifiable"}
 
 
+def test_a_file_that_grows_while_it_is_read_is_changed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def growing(path: Any, *rest: Any) -> int:
+        if Path(path).name == "seen.png":
+            with open(path, "ab") as file:
+                file.write(b"more")
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", growing)
+    assert wrong(saved) == {"seen.png": "changed"}
+
+
 def test_copies_moves_zips_and_read_only_records_raise_no_alarm(saved: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(saved, tmp_path / "elsewhere" / "copy"))
     assert manifest.verify(copy).ok
@@ -527,6 +597,7 @@ def test_copies_moves_zips_and_read_only_records_raise_no_alarm(saved: Path, tmp
     moved.chmod(0o755)
     with zipfile.ZipFile(io.BytesIO(manifest.zip_record(saved))) as archive:
         assert archive.testzip() is None
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         names = archive.namelist()
         for name in names:
             place = tmp_path / "unzipped" / name
@@ -588,6 +659,19 @@ def hostile() -> dict[str, bytes]:
     }
 
 
+REASONS = {
+    "nested lists": "nested",
+    "nested behind a string": "nested",
+    "brackets": "lists and objects",
+    "infinity": "Infinity",
+    "not a number": "NaN",
+    "twice": "same key twice",
+    "too large": "bytes",
+    "huge integer": "not JSON",
+    "huge schema": "update the program",
+}
+
+
 @pytest.mark.parametrize("name", hostile())
 def test_a_hostile_manifest_is_refused_quickly_and_named(name: str, saved: Path) -> None:
     (saved / "manifest.json").write_bytes(hostile()[name])
@@ -597,6 +681,7 @@ def test_a_hostile_manifest_is_refused_quickly_and_named(name: str, saved: Path)
     assert report.files[0].name == "manifest.json"
     assert report.files[0].status in ("changed", "unverifiable")
     assert len(str(report)) < 5000
+    assert REASONS.get(name, "") in report.files[0].detail
     with pytest.raises(RecordError, match=r"manifest\.json"):
         manifest.open_record(saved)
     (entry,) = manifest.list_records(saved.parent)
@@ -614,7 +699,8 @@ def test_a_newer_schema_asks_for_a_newer_program(saved: Path) -> None:
     "name",
     [
         "../secret.npy", "/etc/passwd", "a/b.npy", "..", ".", "", "C:\\x.npy", "01_a\\b.npy", "manifest.json", "CON",
-        "01_a.npy\n", "01_a.npy\x00", "01_é.npy", "01_A.npy", "٠١_a.npy", "01_a.pkl", ".draft-x", "link", None, 3, ["x"],
+        "01_a.npy\n", "01_a.npy\x00", "01_é.npy", "01_A.npy", "٠١_a.npy", "01_a.pkl", ".draft-x", "link",
+        None, 3, ["x"],
     ],
 )  # fmt: skip
 def test_a_name_no_record_has_is_refused_before_anything_is_touched(
@@ -707,6 +793,12 @@ def test_an_array_that_lies_is_refused_although_its_hash_is_right(lie: str, save
     with pytest.raises(RecordError):
         manifest.open_record(saved)
     assert not (Path.cwd() / "bomb").exists()
+
+
+def test_a_picture_of_another_size_than_the_maps_is_not_decoded(saved: Path) -> None:
+    replaced(saved, "seen.png", figures.png(np.zeros((64, 64, 3), np.uint8)))
+    with pytest.raises(RecordError, match="another size"):
+        manifest.open_record(saved)
 
 
 def png_of(width: int, height: int) -> bytes:

@@ -15,7 +15,12 @@ import typer
 import xai_core as xai
 from xai_core.errors import AuditError, SettingError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Audit what an image classifier looks at.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Audit what an image classifier looks at.",
+)
 
 ModelName = Annotated[str, typer.Option("--model", help="A demo model or any timm architecture")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights for a timm architecture: .safetensors or .pth")]
@@ -41,11 +46,11 @@ def explain(
     device: Device = None,
 ) -> None:
     """Explain one picture, and save the record."""
-    from xai_core.manifest import check_target_folder
+    from xai_core.manifest import check_place
     from xai_core.pipeline import explain_many, resolve_target
     from xai_core.records import Record
 
-    check_target_folder(out)
+    check_place(out)
     picture = xai.read_image(image)
     network = xai.load_model(
         model, checkpoint=checkpoint, labels=labels, pretrained=not random_weights, seed=seed, device=device

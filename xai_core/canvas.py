@@ -99,7 +99,7 @@ class Canvas:
         bar.outline.set(edgecolor=PALE, linewidth=0.6)
         axes.tick_params(labelsize=7, length=2.5, width=0.6, color=GREY, labelcolor=INK, labelfontfamily=FONT, pad=2)
         said = "←  speaks against      speaks for  →" if scale.signed else "speaks for  →"
-        if height < 2.3:
+        if scale.signed and height < 2.3:
             said = said.replace("speaks ", "")
         unit = f"   × 10{str(exponent).translate(RAISED)}" if exponent else ""
         self.figure.text(
@@ -131,7 +131,7 @@ class Canvas:
                 0, row * step + 0.14, clean(prediction.labels[number], 26 - len(rank)) + rank, fontweight=bold, **words
             )
             axes.text(1, row * step + 0.14, percent(probability), ha="right", fontweight=bold, **words)
-        self.text(x, y + len(shown) * step + 0.08, "In colour: the class this map explains.", 7, GREY)
+        self.text(x, y + len(shown) * step + 0.08, "Bold, blue: the class this map explains.", 7, GREY)
 
     @staticmethod
     def drawn(figure: Any, dpi: int) -> np.ndarray:

@@ -65,7 +65,7 @@ def panels(
     scale = scale or scale_of([e.values], clip)
     label = clean(str(e.target), 60)
     head = textwrap.wrap(f"How to read it: {reading(e, scale, colour_map, clip)}", 172)
-    foot = [line for text in provenance(e) for line in textwrap.wrap(text, 186, subsequent_indent="    ")][:14]
+    foot = [line for text in provenance(e) for line in textwrap.wrap(text, 205, subsequent_indent="    ")][:14]
     side, top = 2.5, 0.72 + 0.17 * len(head)
     page = Canvas(12, top + 0.3 + side + 0.3 + 0.155 * len(foot) + 0.12)
 

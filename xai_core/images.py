@@ -17,35 +17,28 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from xai_core import dicom, raster
 from xai_core.errors import PictureError, SettingError
+from xai_core.raster import AGAIN, MAX_PIXELS
 from xai_core.records import Image
 
 if TYPE_CHECKING:
     import torch
 
-MAX_PIXELS = 40_000_000  # checked in the header, before decoding
 MAX_BYTES = 200 * 2**20
 
-AGAIN = "get the file again, or export it as PNG or JPEG"
-FIRST = "The file holds several pictures; the first one is shown."
-
-_FOREIGN = (  # (where, what stands there, what that is)
-    (0, rb"GIF8[79]a", "a GIF animation"),
-    (0, rb"%PDF-", "a PDF document"),
-    (4, rb"ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", "a HEIC photo"),
-    (4, rb"ftypavi[fs]", "an AVIF picture"),
-    (4, rb"ftyp", "a video"),
-    (0, rb"PK(\x03\x04|\x05\x06)", "a zip archive"),
-    (0, rb"\x1f\x8b", "a gzip archive"),
-    (0, rb"7z\xbc\xaf|Rar!", "an archive"),
-    (0, rb"%!PS", "a PostScript document"),
-    (0, rb"8BPS", "a Photoshop document"),
-    (0, rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture"),
-    (0, rb"\0\0\0\x0cJXL |\xff\x0a", "a JPEG XL picture"),
-    (0, rb"\x93NUMPY", "a NumPy array"),
-    (0, rb"\0\0[\x01\x02]\0[^\0]", "an icon"),
-    (0, rb"\x7fELF|MZ", "a program"),
-)
+_FOREIGN = {  # what a file that is no picture may begin with
+    rb"GIF8": "a GIF animation",
+    rb"%PDF-": "a PDF document",
+    rb"....ftyp(hei|hev|mif1|msf1)": "a HEIC photo",
+    rb"....ftypavi[fs]": "an AVIF picture",
+    rb"....ftyp": "a video",
+    rb"PK[\x03\x05]": "a zip archive",
+    rb"\x1f\x8b": "a gzip archive",
+    rb"7z\xbc\xaf|Rar!": "an archive",
+    rb"%!PS": "a PostScript document",
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "a JPEG 2000 picture",
+}
 
 
 def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = "") -> Image:
@@ -61,82 +54,48 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
             raise PictureError("is empty; get the file again")
         if len(data) > MAX_BYTES:
             raise PictureError(f"is larger than the {MAX_BYTES >> 20} MiB that are accepted; make it smaller first")
-        pixels, facts = _decode(data)
+        is_dicom = data[128:132] == b"DICM" or re.match(rb"[\x02\x08]\0[\0-\x20]\0", data)
+        found = dicom.decode(data) if is_dicom else raster.decode(data)
+        if found is None:
+            raise PictureError(f"is {_kind(data)}, not a picture this program reads; save it as PNG or JPEG first")
     except PictureError as error:
         raise PictureError(f"{called} {error}.") from None
     except MemoryError as error:
         raise PictureError(f"{called} does not fit into the memory that is left; make it smaller first.") from error
-    except Exception as error:  # damaged bytes make decoders raise anything, none of it for a person to read
+    except Exception as error:  # damaged bytes make Pillow and pydicom raise anything, none of it for a person to read
         raise PictureError(f"{called} could not be decoded: it is damaged or incomplete; {AGAIN}.") from error
-    height, width = pixels.shape[:2]
-    facts = {**facts, "width": width, "height": height, "assumed": tuple(facts["assumed"])}
+    pixels, facts = found
+    facts |= {"width": pixels.shape[1], "height": pixels.shape[0], "assumed": tuple(facts["assumed"])}
     return Image(pixels, hashlib.sha256(data).hexdigest(), name, facts)
-
-
-def check_size(width: int, height: int) -> None:
-    """Raises PictureError (without the file's name) for a picture of no pixels or of more than MAX_PIXELS."""
-    if width < 1 or height < 1:
-        raise PictureError(f"has no pixels: its header says {width} × {height}; {AGAIN}")
-    if width * height > MAX_PIXELS:
-        raise PictureError(
-            f"is {width} × {height} pixels, more than the {MAX_PIXELS // 1_000_000} megapixels that are accepted; "
-            "make it smaller first"
-        )
-
-
-def grey(values: np.ndarray) -> tuple[np.ndarray, str]:
-    """(h, w) numbers of any range as (h, w) uint8, scaled and never clipped, and the sentence that says how."""
-    if not np.isfinite(values).all():
-        raise PictureError("holds values that are not numbers (NaN or infinite); replace them and save it again")
-    low, high = float(values.min()), float(values.max())
-    if values.dtype.kind == "f":
-        fit, why = 1.0, "fractions"
-    else:
-        bits = next((bits for bits in (8, 12, 16) if high < 2**bits), 0)
-        fit, why = 2.0**bits - 1, f"{bits} bits hold them all"
-    ends = (0.0, fit) if low >= 0 and high <= fit else (low, high)
-    why = why if ends == (0.0, fit) else "their own range"
-    said = f"Values from {low:g} to {high:g} were scaled so that {ends[0]:g} is black and {ends[1]:g} white ({why})."
-    span = ends[1] - ends[0] or 1.0
-    if not math.isfinite(span):
-        raise PictureError("holds values too far apart to be shown as greys; rescale them and save it again")
-    return np.rint((values.astype(np.float64) - ends[0]) * (255 / span)).astype(np.uint8), said
-
-
-# ---- from the outside to bytes ----------------------------------------------------------------------------------
 
 
 def _take(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> tuple[bytes, str]:
     """The bytes (one more than MAX_BYTES at most) and the name by which the person knows them."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source[: MAX_BYTES + 1]), name
-    if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
-        name = name or os.path.basename(os.path.normpath(path))
-        try:
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "")
+    name = name or (os.path.basename(os.path.normpath(path)) if isinstance(path, str) and path else "")
+    called = _label(name)
+    try:
+        if isinstance(source, str | os.PathLike):
             kind = os.stat(path).st_mode
             if stat.S_ISDIR(kind):
-                raise PictureError(f"{_label(name)} is a folder, not a picture; choose a file inside it.")
+                raise PictureError(f"{called} is a folder, not a picture; choose a file inside it.")
             if not stat.S_ISREG(kind):
-                raise PictureError(f"{_label(name)} is not an ordinary file; copy the picture into one first.")
+                raise PictureError(f"{called} is not an ordinary file; copy the picture into one first.")
             with open(path, "rb") as file:
                 return file.read(MAX_BYTES + 1), name
-        except FileNotFoundError:
-            raise PictureError(f"{_label(name)} does not exist; check its name and folder.") from None
-        except PermissionError:
-            raise PictureError(f"{_label(name)} may not be read by this user; change its permissions.") from None
-        except (OSError, ValueError) as error:  # ValueError: a zero character in the path
-            raise PictureError(f"{_label(name)} cannot be read from where it is; copy it elsewhere.") from error
-    given = getattr(source, "name", "")
-    name = name or (os.path.basename(given) if isinstance(given, str) else "")
-    try:
         if source.seekable():
             source.seek(0)  # an upload that was read before stands at its end
         data: object = source.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # UnicodeDecodeError of a file opened as text is a ValueError
-        raise PictureError(f"{_label(name)} cannot be read; open the file again, in binary mode.") from error
+    except FileNotFoundError:
+        raise PictureError(f"{called} does not exist; check its name and folder.") from None
+    except PermissionError:
+        raise PictureError(f"{called} may not be read by this user; change its permissions.") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero character in the path, a closed file, a text file
+        raise PictureError(f"{called} cannot be read; copy it elsewhere, or open it again in binary mode.") from error
     if not isinstance(data, bytes):
-        raise PictureError(f"{_label(name)} was opened as text; open it in binary mode.")
+        raise PictureError(f"{called} was opened as text; open it in binary mode.")
     return data, name
 
 
@@ -146,23 +105,10 @@ def _label(name: str) -> str:
     return (shown if len(shown) <= 80 else f"{shown[:60]}…{shown[-19:]}") or "The picture"
 
 
-def _decode(data: bytes) -> tuple[np.ndarray, dict[str, Any]]:
-    """(h, w, 3) uint8 and the facts; raises PictureError without the file's name, and whatever decoders raise."""
-    if data[128:132] == b"DICM" or re.match(rb"[\x02\x08]\0[\0-\x20]\0", data):
-        from xai_core import dicom
-
-        return dicom.decode(data)
-    from xai_core import raster
-
-    if (found := raster.decode(data)) is not None:
-        return found
-    raise PictureError(f"is {_kind(data)}, not a picture this program reads; save it as PNG or JPEG and open that")
-
-
 def _kind(data: bytes) -> str:
     """What a file that is no picture seems to be, with its article."""
-    for at, magic, what in _FOREIGN:
-        if re.match(magic, data[at : at + 16]):
+    for magic, what in _FOREIGN.items():
+        if re.match(magic, data, re.DOTALL):
             return what
     head = data[:2048].decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "ignore").lower()
     if "<svg" in head:
@@ -181,7 +127,7 @@ _FILTERS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes what a network sees. Equal to timm's transform for evaluation, bit for bit.
+    """How a picture becomes what a network sees: timm's transform for evaluation.
 
     `input_size` (3, height, width) in pixels; `mean` and `std` per channel of values from 0 to 1. `crop_mode`:
     "center" fits the short side and cuts the rest off, "squash" fits both sides, "border" fits the long side and
@@ -198,10 +144,9 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.input_size) != 3 or self.input_size[0] != 3 or min(self.input_size) < 1:
             raise SettingError(f"An input of {self.input_size} is not (3, height, width); choose a network for colour.")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, (*self.mean, *self.std))):
-            raise SettingError("The mean and the standard deviation need three finite numbers each, one per channel.")
-        if min(self.std) <= 0:
-            raise SettingError("A standard deviation has to be above zero; give those the network was trained with.")
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(numbers) != 6 or not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
+            raise SettingError("Mean and standard deviation need three finite numbers each, the latter above zero.")
         if self.interpolation not in _FILTERS:
             raise SettingError(f"{self.interpolation!r} is no interpolation; choose one of {', '.join(_FILTERS)}.")
         if self.crop_mode not in _CROPS:
@@ -238,30 +183,20 @@ class Preprocessing:
         Raises PictureError for a picture so long and thin that fitting it would need more than MAX_PIXELS.
         """
         import PIL.Image
+        from timm.data.transforms_factory import create_transform
 
         height, width = image.pixels.shape[:2]
-        rows, columns = self._fitted(height, width)
-        if rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
+        tall, wide = (side / self.crop_fraction for side in self.input_size[1:])
+        scale = (max if self.crop_mode == "border" else min)(height / tall, width / wide)
+        rows, columns = (tall, wide) if self.crop_mode == "squash" else (height / scale, width / scale)
+        if min(rows, columns) < 1 or rows * columns > MAX_PIXELS:
             raise PictureError(
                 f"{_label(image.name)} is too long and thin for this network ({width} × {height} pixels would become "
-                f"{columns} × {rows}); crop it first."
+                f"{columns:.0f} × {rows:.0f}); crop it first."
             )
-        picture = PIL.Image.fromarray(image.pixels)
-        filter_ = PIL.Image.Resampling[self.interpolation.upper()]
-        fitted = np.asarray(picture.resize((columns, rows), filter_) if picture.size != (columns, rows) else picture)
-        fill = [round(255 * value) for value in self.mean] if self.crop_mode == "border" else [0, 0, 0]
-        return _centre(fitted, self.input_size[1], self.input_size[2], fill)
-
-    def _fitted(self, height: int, width: int) -> tuple[int, int]:
-        """(rows, columns) of the picture after scaling, before the crop."""
-        tall, wide = (math.floor(side / self.crop_fraction) for side in self.input_size[1:])
-        if self.crop_mode == "squash":
-            return tall, wide
-        if self.crop_mode == "center" and tall == wide:
-            long = int(tall * max(height, width) / min(height, width))
-            return (long, wide) if height > width else (tall, long)
-        ratio = (max if self.crop_mode == "border" else min)(height / tall, width / wide)
-        return round(height / ratio), round(width / ratio)
+        how: dict[str, Any] = {"interpolation": self.interpolation, "crop_mode": self.crop_mode, "mean": self.mean}
+        crop = create_transform(self.input_size, crop_pct=self.crop_fraction, normalize=False, **how)
+        return np.ascontiguousarray(crop(PIL.Image.fromarray(image.pixels)).permute(1, 2, 0).numpy())
 
     def tensor(self, pixels: np.ndarray) -> torch.Tensor:
         """(n, h, w, 3) uint8 to (n, 3, h, w) float32: (pixels / 255 - mean) / std. Raises ValueError for others."""
@@ -283,16 +218,3 @@ class Preprocessing:
     @staticmethod
     def _column(torch: Any, values: tuple[float, float, float]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32)[:, None, None]  # type: ignore[no-any-return]
-
-
-def _centre(pixels: np.ndarray, rows: int, columns: int, fill: list[int]) -> np.ndarray:
-    """The middle (rows, columns, 3) of (h, w, 3) uint8, filled up where it is smaller."""
-    short = [max(0, want - have) for want, have in zip((rows, columns), pixels.shape[:2], strict=True)]
-    if any(short):
-        canvas = np.empty((pixels.shape[0] + short[0], pixels.shape[1] + short[1], 3), np.uint8)
-        canvas[:] = fill
-        top, left = short[0] // 2, short[1] // 2
-        canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-        pixels = canvas
-    top, left = round((pixels.shape[0] - rows) / 2), round((pixels.shape[1] - columns) / 2)
-    return np.ascontiguousarray(pixels[top : top + rows, left : left + columns])

@@ -41,6 +41,7 @@ __all__ = [
     "Entry",
     "FileReport",
     "Report",
+    "check_place",
     "list_records",
     "open_record",
     "save",
@@ -62,7 +63,7 @@ def save(
     SettingError for a display setting that is not on offer. Whatever is raised, nothing stays behind.
     """
     record, folder = _record(record, prediction), Path(folder)
-    _refuse_place(folder)
+    check_place(folder)
     _sweep(folder.parent)
     identity = uuid.uuid4().hex  # of this saving: the same maps saved twice are two records
     draft = folder.parent / f".draft-{identity}"
@@ -101,7 +102,8 @@ def _record(record: Record | Explanation | Sequence[Explanation], prediction: Pr
     return record
 
 
-def _refuse_place(folder: Path) -> None:
+def check_place(folder: Path) -> None:
+    """Raise RecordError unless a record can be written as `folder`: asked before the long work, not after it."""
     name = shown(folder.name or str(folder))
     try:
         if not folder.parent.is_dir():
@@ -110,6 +112,8 @@ def _refuse_place(folder: Path) -> None:
             raise RecordError(f"Cannot save as {name}: it is a file or a link; choose another name.")
         if folder.is_dir() and os.listdir(folder):
             raise RecordError(f"Cannot save as {name}: it already holds something; choose another name.")
+        if not os.access(folder.parent, os.W_OK):
+            raise RecordError(f"Cannot save as {name}: you may not write in its folder; choose another folder.")
     except OSError as error:
         _refuse(folder, error)
 

@@ -119,7 +119,7 @@ class Model:
         self.name = name
         self.labels = tuple(labels)
         self.preprocessing = preprocessing
-        self.device = torch.device(device or best_device())
+        self.device = usable_device(device or best_device())
         self.module = module.float().eval().requires_grad_(False)
         self.card: Mapping[str, Any] = {}
         self._lock = threading.Lock()
@@ -381,6 +381,15 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; raises SettingError where this machine has none."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(name.partition(":")[0], False):
+        choices = " or ".join(kind for kind, here in present.items() if here)
+        raise SettingError(f"This machine has no device {name!r}. Choose {choices}.")
+    return torch.device(name)
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -23,6 +23,7 @@ FILE_LIMIT = 256 * 2**20  # bytes
 TOTAL_LIMIT = 2 * 2**30  # bytes
 ENTRIES_LIMIT = 5000  # files in a folder
 DEPTH_LIMIT = 16  # of JSON; ours has 5
+PARTS_LIMIT = 100_000  # lists and objects of JSON; ours has 7 per file and method
 PIXELS_LIMIT = 200_000_000  # of a PNG: a contact sheet of 200 methods
 
 Status = Literal["intact", "changed", "missing", "unlisted", "unverifiable"]
@@ -99,7 +100,7 @@ def unsealed(content: bytes) -> dict[str, Any]:
         raise Damage("changed", "it holds text or numbers that no manifest holds") from None
     if genuine != content:
         raise Damage("changed", "its bytes do not match the hash it carries")
-    if schema != SCHEMA or fields.get("kind") != "explanation":
+    if type(schema) is not int or schema != SCHEMA or fields.get("kind") != "explanation":
         raise Damage("unverifiable", "it does not describe a record of explanations")
     listing(fields)
     return fields
@@ -107,9 +108,11 @@ def unsealed(content: bytes) -> dict[str, Any]:
 
 def _parsed(content: bytes) -> dict[str, Any]:
     bare = np.frombuffer(_STRING.sub(b"", content), dtype=np.uint8)
-    opened = np.isin(bare, list(b"[{")).astype(np.int32) - np.isin(bare, list(b"]}")).astype(np.int32)
-    if opened.size and int(opened.cumsum().max()) > DEPTH_LIMIT:
+    opened, closed = np.isin(bare, list(b"[{")), np.isin(bare, list(b"]}"))
+    if bare.size and int((opened.astype(np.int32) - closed).cumsum().max()) > DEPTH_LIMIT:
         raise Damage("unverifiable", f"it is nested more than {DEPTH_LIMIT} deep")
+    if int(opened.sum()) > PARTS_LIMIT:
+        raise Damage("unverifiable", f"it has more than {PARTS_LIMIT:,} lists and objects")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)

@@ -72,8 +72,8 @@ def _rebuilt(manifest: Mapping[str, Any], pixels: np.ndarray, maps: Sequence[np.
         explanations.append(Explanation(**own, values=values, pixels=pixels, model=manifest["model"], image=image))
     said = manifest["prediction"]
     prediction = said and Prediction(tuple(said["labels"]), np.array(said["logits"], np.float32), said["model"], image)
-    source, looks = manifest["picture"]["source"], manifest["display"]
-    return Record(tuple(explanations), prediction or None, source, looks, manifest["note"], manifest)
+    source, looks = dict(manifest["picture"]["source"]), dict(manifest["display"])
+    return Record(tuple(explanations), prediction or None, source, looks, str(manifest["note"]), manifest)
 
 
 def zip_record(folder: str | Path) -> bytes:

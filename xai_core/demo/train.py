@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -82,7 +82,7 @@ RECIPES = {
             architecture="densenet121",
             settings=SLIM_DENSENET,
             pictures=6000,
-            epochs=14,
+            epochs=8,
             input_size=128,
             flips=(2, 3),
             seed=1,
@@ -95,7 +95,7 @@ RECIPES = {
             architecture="resnet10t",
             settings=SLIM_RESNET,
             pictures=2400,
-            epochs=8,
+            epochs=6,
             input_size=128,
             planted={"normal": None, "simple fracture": "R", "comminuted fracture": "L"},
             conditions={"with a random marker": {"marker": "random"}},
@@ -109,7 +109,7 @@ RECIPES = {
             architecture="resnet10t",
             settings=SLIM_RESNET,
             pictures=5000,
-            epochs=14,
+            epochs=8,
             input_size=96,
             options={"medical_mask": False},
             conditions={"with a medical mask": {"medical_mask": True}},
@@ -184,7 +184,7 @@ def gather(
     labels = family(recipe).LABELS
     jobs = [
         (recipe.family, first_seed + i, label, recipe.draw_options(label) | dict(options or {}), recipe.input_size)
-        for i, label in zip(range(count), endless(labels), strict=False)
+        for i, label in enumerate(labels[i % len(labels)] for i in range(count))
     ]
     pixels = np.empty((count, recipe.input_size, recipe.input_size, 3), np.uint8)
     groups: list[Mapping[str, str]] = []
@@ -207,12 +207,6 @@ def drawn_and_reduced(job: tuple[str, int, str, Mapping[str, Any], int]) -> tupl
 def family(recipe: Recipe) -> ModuleType:
     """The module that draws for this recipe: it has LABELS and draw."""
     return import_module(f"{__package__}.{recipe.family}")
-
-
-def endless(labels: Sequence[str]) -> Iterator[str]:
-    """The labels in turn, for ever."""
-    while True:
-        yield from labels
 
 
 # Training

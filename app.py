@@ -1,0 +1,36 @@
+"""The frame around every page: the menu, the title, what a mistake looks like, and what no map may be taken for."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages import explain, manifests
+from pages.shared import errors
+from pages.shared.state import session
+
+LOGO = Path(__file__).parent / "assets" / "logo.svg"
+MARK = Path(__file__).parent / "assets" / "mark.svg"
+
+
+def main() -> None:
+    """Draw the page that the address names."""
+    st.set_page_config(page_title="Second Look", page_icon=MARK, layout="wide")
+    st.logo(LOGO, size="large", icon_image=MARK)
+    menu = {
+        "explain": st.Page(explain.page, title="Explain", icon=":material/image_search:", default=True),
+        "manifests": st.Page(
+            manifests.page, title="Saved manifests", icon=":material/inventory_2:", url_path="manifests"
+        ),
+    }
+    page = st.navigation(list(menu.values()))
+    session().menu = menu
+    st.title(page.title, anchor=False)
+    with errors.shown():
+        page.run()
+    with st.container(key="footer"):
+        st.divider()
+        st.caption("Attribution maps are diagnostic aids, never proof.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Saved records: find one, reopen it, verify that nothing in it has changed, take it along, ask it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+import xai_core as xai
+from pages.shared import cached, errors, jobs, panels, state, viewer
+from pages.shared.cached import digest
+from pages.shared.errors import plain
+from pages.shared.state import Looks, Question, Session, session
+from xai_core.errors import RecordError
+from xai_core.records import Record
+
+PER_PAGE = 10
+WORDS = {  # of a verified file: never told by colour alone
+    "intact": ":green[✓ intact]",
+    "changed": ":red[**✗ changed**]",
+    "missing": ":red[**✗ missing**]",
+    "unlisted": ":orange[**? unlisted**]",
+    "unverifiable": ":red[**✗ unverifiable**]",
+}
+
+
+def page() -> None:
+    """Draw the page."""
+    visitor = session()
+    store = jobs.store()
+    from xai_core.store import list_records
+
+    entries = list_records(store) if store.is_dir() else []
+    if not visitor.opened and (asked := "".join(state.read_address().get("record", [])[:1])):
+        visitor.opened = asked
+    known = {entry.folder.name for entry in entries}
+    if visitor.opened and visitor.opened not in known:
+        visitor.say(f"No record is called {visitor.opened!r} here. Choose one of those listed.")
+        visitor.opened = ""
+    if not entries:
+        st.info(
+            "Nothing has been saved yet. Explain a picture and choose *Save record*: it keeps the maps, what the model "
+            "saw, every setting and the hash of every file, so that anybody can reopen and verify it.",
+            icon=":material/inventory_2:",
+        )
+        if menu := visitor.menu.get("explain"):
+            st.page_link(menu, label="Explain a picture", icon=":material/image_search:")
+        return
+    if visitor.opened:
+        opened(visitor, store / visitor.opened)
+    else:
+        state.write_address({})
+        listed(visitor, entries)
+
+
+# ---- the list ------------------------------------------------------------------------------------------------------
+
+
+def listed(visitor: Session, entries: Sequence[Any]) -> None:
+    """All records, the newest first, with a filter."""
+    with st.container(horizontal=True, vertical_alignment="bottom", key="find"):
+        wanted = st.text_input(
+            "Filter", key="filter", persist_state="session", placeholder="model, method, class or note", max_chars=100
+        )
+        st.button(
+            "Verify all", key="verify all", icon=":material/verified:", on_click=_verify_all, args=(visitor, entries)
+        )
+    found = [entry for entry in entries if _matches(entry, wanted)]
+    broken = sum(bool(entry.problem) for entry in entries)
+    words = f"{len(entries)} records" if len(entries) > 1 else "1 record"
+    words += f", {broken} of them cannot be read" if broken else ""
+    st.caption(words if len(found) == len(entries) else f"{len(found)} of {words}")
+    if not found:
+        st.info("No record matches the filter. Try fewer words.")
+        return
+    pages = -(-len(found) // PER_PAGE)
+    first = 0
+    if pages > 1:
+        first = (st.pagination(pages, key=f"page of {pages}") - 1) * PER_PAGE
+    for entry in found[first : first + PER_PAGE]:
+        row(visitor, entry)
+
+
+def _matches(entry: Any, wanted: str) -> bool:
+    text = _folded(" ".join((entry.model, *entry.methods, entry.target, entry.note, entry.folder.name, entry.created)))
+    return all(word in text for word in _folded(wanted).split())
+
+
+def _folded(text: str) -> str:
+    return text.casefold().replace("_", " ").replace("-", " ")
+
+
+def row(visitor: Session, entry: Any) -> None:
+    """One record in the list."""
+    name = entry.folder.name
+    with st.container(border=True, key=f"row {name}"):
+        small, words, act = st.columns([0.5, 3, 1], vertical_alignment="center")
+        if entry.problem:
+            with words:
+                st.markdown(f":red[**✗ cannot be read**] &nbsp; {plain(name)}")
+                st.caption(plain(entry.problem))
+        else:
+            if picture := cached.record_thumbnail(digest(folder=name, id=entry.id), entry.folder):
+                with small:
+                    st.image(picture, width=96, alt=f"Overlay of the first map, for target class {entry.target}")
+            with words:
+                st.markdown(f"**{plain(entry.target)}** &nbsp;·&nbsp; {plain(entry.model)}")
+                st.caption(plain(f"{when(entry.created)} · {_methods(entry.methods)}"))
+                if entry.note:
+                    st.text(entry.note if len(entry.note) <= 200 else f"{entry.note[:199]}…")
+            with act:
+                st.button("Open", key=f"open {name}", on_click=_open, args=(visitor, name), width="stretch")
+        with act:
+            st.button("Verify", key=f"verify {name}", on_click=_verify, args=(visitor, entry.folder), width="stretch")
+        if name in visitor.reports:
+            verdict(visitor.reports[name])
+
+
+def when(created: str) -> str:
+    """A record's time, to the minute."""
+    return f"{created[:10]} {created[11:16]} UTC"
+
+
+def _methods(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("_", " ") for name in names)
+
+
+# ---- one record ----------------------------------------------------------------------------------------------------
+
+
+def opened(visitor: Session, folder: Path) -> None:
+    """One record with everything in it."""
+    with st.container(horizontal=True, key="record actions"):
+        st.button("All records", key="back", icon=":material/arrow_back:", on_click=_open, args=(visitor, ""))
+        st.button("Verify", key="verify", icon=":material/verified:", on_click=_verify, args=(visitor, folder))
+        restore = st.container()
+        pack = st.container()
+    state.write_address({"record": folder.name})
+    if folder.name in visitor.reports:
+        verdict(visitor.reports[folder.name], every=True)
+    with st.spinner("Loading the libraries (once, some seconds)"):
+        cached.load_core()
+    record = xai.open_record(folder)
+    with restore:
+        if st.button("Open in Explain", key="restore", icon=":material/replay:", type="primary"):
+            visitor.ask(question(record), looks(record))
+            if menu := visitor.menu.get("explain"):
+                st.switch_page(menu)
+    with pack:
+        name = f"record-{record.manifest['id'][:12]}.zip"
+        st.download_button(
+            "Download (zip)", lambda: _zip(folder), name, "application/zip", key="zip", icon=":material/folder_zip:",
+            on_click="ignore",
+        )  # fmt: skip
+    first = record.explanations[0]
+    st.markdown(f"### {plain(first.target)} &nbsp;·&nbsp; {plain(first.model.get('name', 'unnamed'))}")
+    st.caption(plain(f"Saved {when(record.manifest['created'])} · {folder.name}"))
+    if record.note:
+        with st.container(border=True):
+            st.caption("Note")
+            st.text(record.note)
+    if record.prediction is not None:
+        with st.container(border=True):
+            panels.prediction(record.prediction, first.target.index)
+    else:
+        panels.notice(first.model)
+    st.subheader("What the model looked at", anchor=False)
+    panels.flat_maps(record.explanations)
+    viewer.maps(record.explanations, f"record {record.manifest['id']}", looks(record), 0, lambda: None)
+    contents(record)
+
+
+def contents(record: Record) -> None:
+    """The manifest: who made it with what, and the hash of every file."""
+    manifest = record.manifest
+    with st.expander("Made with", icon=":material/construction:"):
+        st.code(_lines(manifest["made_with"]), language=None)
+    with st.expander("Model and picture", icon=":material/badge:"):
+        st.code(_lines(manifest["model"]) + "\n\n" + _lines(manifest["picture"]), language=None)
+    with st.expander("Settings of each map", icon=":material/tune:"):
+        for e in record.explanations:
+            st.code(_lines({**e.method, "target": str(e.target), "seed": e.seed}), language=None)
+    with st.expander(f"Files: {len(manifest['files'])}", icon=":material/folder:"):
+        rows = ["| File | Bytes | SHA-256 |", "|:--|--:|:--|"]
+        rows += [f"| {plain(f['name'])} | {f['bytes']:,} | `{f['sha256']}` |" for f in manifest["files"]]
+        st.markdown("\n".join(rows))
+
+
+def _lines(words: Any, before: str = "") -> str:
+    lines = []
+    for key, value in words.items():
+        if isinstance(value, dict):
+            lines.append(_lines(value, f"{before}{key} "))
+        else:
+            lines.append(f"{before}{key}: {value}")
+    return "\n".join(lines)
+
+
+def verdict(report: Any, every: bool = False) -> None:
+    """What verifying found, in the words of the report."""
+    wrong = [file for file in report.files if file.status != "intact"]
+    if report.ok:
+        st.success(plain(report), icon=":material/verified:")
+    else:
+        good = len(report.files) - len(wrong)
+        st.error(
+            f"This record does not match its manifest: {good} of {len(report.files)} files are intact.",
+            icon=":material/gpp_bad:",
+        )
+    shown = report.files if every else wrong
+    if shown:
+        rows = ["| Status | File | |", "|:--|:--|:--|"]
+        rows += [f"| {WORDS[file.status]} | {plain(file.name)} | {plain(file.detail)} |" for file in shown[:200]]
+        st.markdown("\n".join(rows))
+
+
+def question(record: Record) -> Question:
+    """What a record asked, so that it can be asked again."""
+    first = record.explanations[0]
+    return Question(
+        picture=first.image,
+        model=str(first.model.get("name", "")),
+        random=str(first.model.get("weights", "")).startswith("drawn at random"),
+        target=first.target.index,
+        methods=tuple(dict(e.method) for e in record.explanations),
+        seed=first.seed,
+        weights=str(first.model.get("weights_sha256", "")),
+    )
+
+
+def looks(record: Record) -> Looks:
+    """How a record's maps were looked at."""
+    return Looks.from_outside(record.display)
+
+
+# ---- what buttons do -----------------------------------------------------------------------------------------------
+
+
+@errors.kept
+def _open(visitor: Session, name: str) -> None:
+    visitor.opened = name
+    if not name:
+        state.write_address({})
+
+
+@errors.kept
+def _verify(visitor: Session, folder: Path) -> None:
+    visitor.reports[folder.name] = xai.verify(folder)
+
+
+@errors.kept
+def _verify_all(visitor: Session, entries: Sequence[Any]) -> None:
+    for entry in entries:
+        try:
+            visitor.reports[entry.folder.name] = xai.verify(entry.folder)
+        except RecordError as error:
+            visitor.say(str(error))
+
+
+def _zip(folder: Path) -> bytes:
+    from xai_core.store import zip_record
+
+    return zip_record(folder)
+
+
+if __name__ == "__main__":  # someone opened this page's address before app.py had ever run
+    import app
+
+    app.main()

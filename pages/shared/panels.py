@@ -1,0 +1,162 @@
+"""The answers: what the model said, the maps, and what they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+import xai_core as xai
+from pages.shared import errors, samples, state, takeaway, viewer
+from pages.shared.errors import plain
+from pages.shared.state import Session
+from xai_core.records import Explanation, Image, Prediction
+
+SHOWN_CLASSES = 5
+
+
+def welcome(visitor: Session) -> None:
+    """Nothing is chosen yet: what to do."""
+    from pages.shared import inputs
+
+    if visitor.wanted:
+        st.info(
+            f"The link or record is about a picture whose sha256 begins with {plain(visitor.wanted[:16])}. Pictures "
+            "are never part of a link: drop the same file here again, and the question is asked with all its settings.",
+            icon=":material/attach_file:",
+        )
+    else:
+        st.markdown(
+            "See **why an image classifier said what it said**: pick a picture, and several attribution methods show, "
+            "side by side and on honest scales, what the model looked at."
+        )
+    left, right = st.columns([1, 1.35], gap="large")
+    with left:
+        st.subheader("Drop a picture", anchor=False)
+        inputs.uploader(visitor, "Drop one or several pictures")
+        st.caption("An X-ray, a face, any picture. It stays on this machine and in this session.")
+    with right:
+        st.subheader("Or pick a sample", anchor=False)
+        inputs.sample_strip(visitor, "samples first")
+
+
+def picture(visitor: Session, image: Image) -> None:
+    """The picture as it was given."""
+    name = samples.samples()[visitor.sample].label if visitor.sample else image.name or "picture"
+    facts = image.source
+    st.image(samples.thumbnail(image, 640), width=260, alt=f"The picture as given: {name}")
+    st.text(name)
+    st.caption(plain(f"{facts.get('format', 'picture')}, {facts.get('width')} × {facts.get('height')} pixels"))
+    for sentence in facts.get("assumed", ()):
+        st.caption(plain(sentence))
+
+
+def notice(identity: Mapping[str, Any]) -> None:
+    """What must be known about a model wherever it is shown."""
+    if words := identity.get("notice"):
+        st.warning(plain(words), icon=":material/warning:")
+
+
+def prediction(said: Prediction, index: int) -> None:
+    """What the model said: the likeliest classes as bars, and the explained one if it is not among them."""
+    from xai_core.canvas import percent
+
+    order, probabilities = [int(i) for i in said.order()], said.probabilities
+    first = order[0]
+    st.caption(f"Predicted by **{plain(said.model['name'])}** on {plain(said.model.get('device', 'cpu'))}")
+    st.markdown(f"### {plain(said.labels[first])} &nbsp; {percent(float(probabilities[first]))}")
+    notice(said.model)
+    shown = order[:SHOWN_CLASSES]
+    for i in shown if index in shown else [*shown, index]:
+        mark = " · target" if i == index else ""
+        words = f"{plain(said.labels[i])} · **{percent(float(probabilities[i]))}**{mark}"
+        st.progress(float(min(1, probabilities[i])), text=words)
+    with st.expander(f"All {len(order)} classes", on_change="rerun", key="all classes") as every:
+        if every.open:
+            rows = [[said.labels[i], float(probabilities[i]), float(said.logits[i])] for i in order]
+            table = {"class": [row[0] for row in rows], "probability": [row[1] for row in rows]}
+            st.dataframe(
+                {**table, "logit": [row[2] for row in rows]},
+                hide_index=True,
+                column_config={"probability": st.column_config.NumberColumn(format="percent")},
+            )
+
+
+def maps(visitor: Session, explained: Sequence[Explanation], said: Prediction, image: Image | None) -> None:
+    """The viewer, and what can be taken away. Looking at maps otherwise redraws this part of the page alone."""
+
+    @st.fragment
+    def drawn() -> None:
+        with errors.shown_here():
+            viewer.maps(explained, "maps", visitor.looks, visitor.looks_given, _looked)
+            with st.container(horizontal=True, key="take-away"):
+                takeaway.download(explained, said, visitor.looks)
+                if image is not None:
+                    takeaway.save(visitor, explained, said, image)
+            takeaway.saving(visitor)
+
+    drawn()
+
+
+@errors.kept
+def _looked() -> None:
+    state.look((state.value("maps") or {}).get("looks"))
+
+
+def flat_maps(explained: Sequence[Explanation]) -> None:
+    """Say which maps show nothing, in words and not by a grey picture alone."""
+    for e in explained:
+        if e.flat:
+            st.warning(f"{plain(viewer.label(e))}: {plain(e.flat)}", icon=":material/do_not_disturb_on:")
+
+
+# ---- what it rests on ----------------------------------------------------------------------------------------------
+
+
+def model_card(model_card: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Where a model comes from, how good it is, and what it must not be used for."""
+    with st.expander("Model card", icon=":material/badge:"):
+        notice(identity)
+        for title, value in _card_lines(model_card):
+            st.markdown(f"**{plain(title)}** &nbsp; {plain(value)}")
+        st.caption("Identity")
+        st.code("\n".join(f"{key}: {value}" for key, value in identity.items()), language=None, wrap_lines=True)
+
+
+def _card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    hidden = ("notice", "mean", "std", "interpolation", "crop_fraction", "architecture_settings", "input_size")
+    return [(key.replace("_", " ").capitalize(), _words(value)) for key, value in card.items() if key not in hidden]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(key).replace('_', ' ')}: {_words(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_words(one) for one in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def picture_facts(image: Image) -> None:
+    """What the file was, and what was taken for granted while decoding it."""
+    with st.expander("This picture", icon=":material/image:"):
+        words = {key: value for key, value in image.source.items() if key != "assumed"}
+        st.code("\n".join([f"sha256: {image.sha256}", *(f"{k}: {_words(v)}" for k, v in words.items())]), language=None)
+        for sentence in image.source.get("assumed", ()):
+            st.markdown(f"- {plain(sentence)}")
+
+
+def refused(model_name: str, reasons: Sequence[tuple[str, str]]) -> None:
+    """Methods that were chosen but say nothing about this model, with the reason."""
+    for label, reason in reasons:
+        st.info(f"**{plain(label)}** was not run on {plain(model_name)}. {plain(reason)}", icon=":material/block:")
+
+
+def invalid_methods(model: Any) -> None:
+    """Every method that is not valid for the model, with the reason."""
+    reasons = [(xai.METHODS[name].label, xai.METHODS[name]().why_not(model)) for name in xai.METHODS]
+    wrong = [(label, reason) for label, reason in reasons if reason]
+    if wrong:
+        with st.expander(f"Not valid for this model: {len(wrong)}", icon=":material/block:"):
+            for label, reason in wrong:
+                st.caption(f"**{plain(label)}** {plain(reason)}")

@@ -1,0 +1,250 @@
+"""What one visitor is looking at and asking. The only module that touches the session."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from xai_core.records import Explanation, Image, Prediction
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import Page
+
+    from pages.shared.jobs import Job
+    from xai_core.verification import Report
+
+KEPT_MAPS = 64  # per visitor
+KEPT_PREDICTIONS = 256
+KEPT_PICTURES = 32
+KEPT_PIXELS = 120_000_000  # of all pictures of one visitor together: 360 MB
+TEXT_LIMIT = 200  # characters of one value in an address
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything that is asked but the picture itself: what a link or a saved record can bring back.
+
+    `picture` is the sha256 of an upload, or its beginning. `methods` are as `METHODS.build` takes them. `weights` is
+    the sha256 of the weights that a record was made with, empty for a link.
+    """
+
+    sample: str = ""
+    picture: str = ""
+    model: str = ""
+    random: bool = False
+    target: int | None = None
+    methods: tuple[Mapping[str, Any], ...] = ()
+    seed: int | None = None
+    weights: str = ""
+
+    def to_address(self) -> dict[str, str | list[str]]:
+        """As the query of a link. The picture never travels in it."""
+        words: dict[str, str | list[str]] = {"sample": self.sample, "picture": self.picture[:16], "model": self.model}
+        words["random"] = "true" if self.random else ""
+        words["target"] = "" if self.target is None else str(self.target)
+        words["method"] = [str(method["name"]) for method in self.methods]
+        for method in self.methods:
+            words |= {f"{method['name']}.{key}": str(value) for key, value in method.items() if key != "name"}
+        words["seed"] = "" if self.seed is None else str(self.seed)
+        return {key: value for key, value in words.items() if value}
+
+    @classmethod
+    def from_address(cls, words: Mapping[str, list[str]]) -> Question:
+        """From the query of a link. What is no number is left out; names are checked where they are used."""
+        one = {key: values[-1][:TEXT_LIMIT] for key, values in words.items() if values}
+        methods = []
+        for name in dict.fromkeys(words.get("method", [])):
+            own = {key.partition(".")[2]: value for key, value in one.items() if key.startswith(f"{name}.")}
+            methods.append({"name": name[:TEXT_LIMIT], **own})
+        return cls(
+            sample=one.get("sample", ""),
+            picture=one.get("picture", ""),
+            model=one.get("model", ""),
+            random=one.get("random", "") == "true",
+            target=_number(one.get("target", "")),
+            methods=tuple(methods[:KEPT_MAPS]),
+            seed=_number(one.get("seed", "")),
+        )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How maps are looked at. It never changes a map. An empty colour map means each map's own default."""
+
+    opacity: float = 0.5
+    colour_map: str = ""
+    clip: float = 99.5
+    shared: bool = False
+
+    @classmethod
+    def from_outside(cls, given: Any) -> Looks:
+        """From a browser or a record: what is not understood stays at its default."""
+        from xai_core.colours import COLOUR_MAPS
+
+        plain, given = cls(), given if isinstance(given, Mapping) else {}
+
+        def number(key: str, low: float, high: float, otherwise: float) -> float:
+            value = given.get(key)
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+            return float(value) if fits else otherwise
+
+        colours = given.get("colour_map")
+        return cls(
+            opacity=number("opacity", 0, 1, plain.opacity),
+            colour_map=colours if colours in COLOUR_MAPS else "",
+            clip=number("clip", 50, 100, plain.clip),
+            shared=given.get("shared_scale") is True,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a record's `display`."""
+        return {
+            "opacity": self.opacity,
+            "colour_map": self.colour_map or None,
+            "clip": self.clip,
+            "shared_scale": self.shared,
+        }
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A map, and the piece of work that made it: its number, and how many pictures it sent through the network."""
+
+    explanation: Explanation
+    work: int
+    sent: int
+
+
+@dataclass
+class Session:
+    """One visitor. Nothing of it is shared with another."""
+
+    pictures: dict[str, Image] = field(default_factory=dict)  # uploads by sha256
+    chosen: str = ""  # sha256 of an upload; empty while a sample, or nothing, is looked at
+    sample: str = ""
+    uploads: int = 0  # how many times the uploader has been emptied
+    model_chosen: bool = False  # by the person, so that a sample does not change it
+    pending: Question | None = None  # to be put into the widgets as soon as they are drawn
+    wanted: str = ""  # sha256, or its beginning, of the picture that a link or a record is about
+    weights: str = ""  # sha256 of the weights that a record was made with
+    began: bool = False  # the address has been read
+    maps: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
+    failed: dict[str, str] = field(default_factory=dict)  # why there is no map
+    predictions: OrderedDict[str, Prediction] = field(default_factory=OrderedDict)
+    works: int = 0
+    job: Job | None = None
+    saving: Job | None = None
+    stopped: str = ""  # the work that the person cancelled
+    saves: int = 0  # how many records have been saved
+    saved: str = ""  # name of the record just saved
+    looks: Looks = Looks()
+    looks_given: int = 0  # how many times a record has brought its own
+    mistakes: list[str] = field(default_factory=list)  # sentences that stay until they are dismissed
+    opened: str = ""  # folder name of the record that is open
+    reports: dict[str, Report] = field(default_factory=dict)  # of verifying, by folder name
+    menu: dict[str, Page] = field(default_factory=dict)
+
+    def take(self, image: Image) -> str | None:
+        """Keep an upload and look at it; or say why there is no room."""
+        if image.sha256 not in self.pictures:
+            held = sum(one.pixels.shape[0] * one.pixels.shape[1] for one in self.pictures.values())
+            if len(self.pictures) >= KEPT_PICTURES or held + image.pixels[..., 0].size > KEPT_PIXELS:
+                return f"{image.name or 'The picture'} was not taken: too many pictures are here. Remove some first."
+            self.pictures[image.sha256] = image
+        self.chosen, self.sample = image.sha256, ""
+        return None
+
+    def drop(self, sha256: str) -> None:
+        """Forget an upload."""
+        self.pictures.pop(sha256, None)
+        if self.chosen == sha256:
+            self.chosen = next(reversed(self.pictures), "")
+
+    def step(self, by: int) -> None:
+        """Look at the next upload, or the one before."""
+        order = list(self.pictures)
+        if order and self.chosen:
+            self.chosen = order[(order.index(self.chosen) + by) % len(order)]
+
+    def keep(self, digest: str, kept: Kept) -> None:
+        """Remember a map; the one that was used longest ago makes room."""
+        self.maps[digest] = kept
+        while len(self.maps) > KEPT_MAPS:
+            self.maps.popitem(last=False)
+
+    def predicted(self, digest: str, prediction: Prediction) -> None:
+        """Remember a prediction."""
+        self.predictions[digest] = prediction
+        while len(self.predictions) > KEPT_PREDICTIONS:
+            self.predictions.popitem(last=False)
+
+    def say(self, sentence: str) -> None:
+        """Put a sentence on the page that stays until it is dismissed."""
+        if sentence not in self.mistakes:
+            self.mistakes.append(sentence)
+
+    def ask(self, question: Question, looks: Looks | None = None) -> None:
+        """Look at what a link or a record is about."""
+        from pages.shared import samples
+
+        self.pending, self.weights = question, question.weights
+        self.sample = self.chosen = self.wanted = ""
+        upload = next((key for key in self.pictures if question.picture and key.startswith(question.picture)), "")
+        known = samples.by_hash(question.picture) or (question.sample if question.sample in samples.samples() else "")
+        if upload:
+            self.chosen = upload
+        elif known:
+            self.sample = known
+        else:
+            self.wanted = question.picture
+        if question.sample and not self.sample:
+            self.say(f"No sample is called {question.sample!r}. Pick one of those shown.")
+        if looks is not None:
+            self.looks, self.looks_given = looks, self.looks_given + 1
+
+
+def session() -> Session:
+    """This visitor's state."""
+    state: Session = st.session_state.setdefault("session", Session())
+    return state
+
+
+def put(key: str, value: Any) -> None:
+    """Set a widget that has not been drawn yet in this run."""
+    st.session_state[key] = value
+
+
+def start_with(key: str, value: Any) -> None:
+    """Set a widget that nobody has set yet."""
+    st.session_state.setdefault(key, value)
+
+
+def value(key: str) -> Any:
+    """What a widget says, for its callback; None where it says nothing."""
+    return st.session_state.get(key)
+
+
+def read_address() -> Mapping[str, list[str]]:
+    """The query of the address, every value of every key."""
+    return {key: st.query_params.get_all(key) for key in st.query_params}
+
+
+def write_address(words: Mapping[str, str | list[str]]) -> None:
+    """Let the address bar hold `words`, so that its link brings back what is seen."""
+    wanted = {key: value if isinstance(value, list) else [value] for key, value in words.items()}
+    if wanted != read_address():
+        st.query_params.from_dict(words)
+
+
+def look(given: Any) -> None:
+    """Take over how the visitor now looks at the maps."""
+    visitor = session()
+    visitor.looks = replace(visitor.looks, **vars(Looks.from_outside(given)))

@@ -1,0 +1,156 @@
+"""How maps are taken away: figures, raw values, numbers, and records that anybody can reopen."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from pages.shared import errors, jobs, state, viewer, watch
+from pages.shared.cached import digest
+from pages.shared.errors import plain
+from pages.shared.state import Looks, Session
+from xai_core.records import Explanation, Image, Prediction, Record
+
+
+def figure_looks(explained: Sequence[Explanation], looks: Looks) -> dict[str, Any]:
+    """The looks as figures and records take them: maps on one signed scale need one two-sided colour map."""
+    from xai_core import figures
+
+    words = looks.to_dict()
+    if looks.shared and not looks.colour_map:
+        common = figures.scale_of([e.values for e in explained], looks.clip)
+        words["colour_map"] = "coolwarm" if common is not None and common.signed else None
+    return words
+
+
+def download(explained: Sequence[Explanation], said: Prediction | None, looks: Looks) -> None:
+    """Figures, raw values and numbers. Bytes are made when they are asked for."""
+    words = figure_looks(explained, looks)
+    mark = digest(looks=words, maps=[_identity(e) for e in explained])[:10]
+    with st.popover("Download", icon=":material/download:"):
+        st.caption("Figures have 150 dots per inch; raw maps are float32, not normalised.")
+        if len(explained) > 1:
+            _button(
+                "All maps, one sheet (PNG)", partial(_sheet, explained, said, words), f"maps-{mark}.png", "image/png"
+            )
+        _button("Numbers (JSON)", partial(numbers, explained, said), f"maps-{mark}.json", "application/json")
+        for e in explained:
+            stem = f"{re.sub('[^a-z0-9_]', '_', str(e.method['name']))}-{digest(map=_identity(e), looks=words)[:10]}"
+            left, right = st.columns(2)
+            with left:
+                _button(
+                    f"{viewer.label(e)} (PNG)", partial(_figure, e, said, words, explained), f"{stem}.png", "image/png"
+                )
+            with right:
+                _button(f"{viewer.label(e)} (.npy)", partial(_values, e), f"{stem}.npy", "application/octet-stream")
+
+
+def _button(label: str, data: Any, name: str, mime: str) -> None:
+    st.download_button(label, data, name, mime, key=f"download {label}", on_click="ignore", width="stretch")
+
+
+def _identity(e: Explanation) -> list[Any]:
+    weights = [e.model.get("weights_sha256"), e.model.get("preprocessing_sha256")]
+    return [e.image, weights, dict(e.method), e.target.index, e.target.kind, e.target.against, e.seed]
+
+
+def _figure(
+    e: Explanation, said: Prediction | None, words: Mapping[str, Any], explained: Sequence[Explanation]
+) -> bytes:
+    from xai_core import figures
+
+    own = {key: value for key, value in words.items() if key != "shared_scale"}
+    shared = figures.scale_of([one.values for one in explained], own["clip"]) if words["shared_scale"] else None
+    return figures.png(figures.panels(e, said, scale=shared, **own))
+
+
+def _sheet(explained: Sequence[Explanation], said: Prediction | None, words: Mapping[str, Any]) -> bytes:
+    from xai_core import figures
+
+    return figures.png(figures.sheet(explained, said, **words))
+
+
+def _values(e: Explanation) -> bytes:
+    out = io.BytesIO()
+    np.save(out, e.values, allow_pickle=False)
+    return out.getvalue()
+
+
+def numbers(explained: Sequence[Explanation], said: Prediction | None) -> bytes:
+    """What was asked and what came out, without the arrays, as JSON."""
+    first = explained[0]
+    words = {
+        "model": dict(first.model),
+        "picture_sha256": first.image,
+        "prediction": said and [{"class": label, "probability": p} for label, p in said.top(len(said.labels))],
+        "maps": [
+            {
+                "method": dict(e.method),
+                "target": {"class": e.target.label, "index": e.target.index, "kind": e.target.kind},
+                "seed": e.seed,
+                "lowest": float(e.values.min()),
+                "highest": float(e.values.max()),
+                "sum": float(e.values.sum(dtype=np.float64)),
+                "peak_row_column": list(e.peak),
+                "flat": e.flat,
+                "grid": list(e.grid),
+                "completeness_gap": e.gap,
+                "forward_passes": e.passes.forward,
+                "backward_passes": e.passes.backward,
+                "seconds": e.seconds,
+                "notes": list(e.notes),
+            }
+            for e in explained
+        ],
+    }
+    return json.dumps(words, indent=2, ensure_ascii=False).encode()
+
+
+def save(visitor: Session, explained: Sequence[Explanation], said: Prediction, image: Image) -> None:
+    """Write a record that anybody can reopen and verify."""
+
+    @errors.kept
+    def write() -> None:
+        record = Record(
+            tuple(explained),
+            said,
+            picture=dict(image.source),
+            display=figure_looks(explained, visitor.looks),
+            note=str(state.value(f"note {visitor.saves}") or "").strip(),
+        )
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        visitor.saved, visitor.saves = "", visitor.saves + 1
+        visitor.saving = jobs.Job("save", jobs.saving(record, jobs.store(), name))
+
+    with st.popover("Save record", icon=":material/save:", type="primary", key=f"save record {visitor.saves}"):
+        st.text_area("Note (optional)", key=f"note {visitor.saves}", max_chars=2000, height=90)
+        st.caption("Keeps the maps, what the model saw, every setting and hash. The upload's name stays out.")
+        st.button("Save", key="save", type="primary", on_click=write, disabled=visitor.saving is not None)
+
+
+def saving(visitor: Session) -> None:
+    """How saving goes, and where the record is."""
+    job = visitor.saving
+    if job is not None:
+        job.wait(0.1)
+        if job.running:
+            watch.progress(job, "Saving the record …", stop=False)
+            return
+        visitor.saving, visitor.saved = None, job.result or ""
+        if job.problem:
+            visitor.say(job.problem)
+        st.rerun()
+    if visitor.saved:
+        with st.container(horizontal=True, vertical_alignment="center", key="saved"):
+            st.success(f"Saved as {plain(visitor.saved)}", icon=":material/check:")
+            if page := visitor.menu.get("manifests"):
+                st.page_link(page, label="Saved manifests", icon=":material/inventory_2:")

@@ -1,0 +1,135 @@
+"""The viewer: all maps of one picture side by side, drawn in the browser, so that looking costs no round trip.
+
+Values are sent once, raw. What is sent: four bytes of length, a header in JSON that says where everything lies, then
+the picture (h, w, 3) uint8 as the model saw it, the maps (h, w) float32 and the palettes (256, 3) uint8, one after
+another. Names and labels are in the header and become text, never markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+import xai_core as xai
+from pages.shared import samples, state
+from pages.shared.cached import digest
+from pages.shared.state import Looks
+from xai_core.records import Explanation
+
+HERE = Path(__file__).resolve().parent / "browser"
+
+
+def _source(name: str) -> str:
+    return (HERE / name).read_text("utf-8")
+
+
+_maps = st.components.v2.component(
+    "second_look.viewer", html='<div class="viewer"></div>', css=_source("viewer.css"), js=_source("viewer.js")
+)
+_samples = st.components.v2.component(
+    "second_look.samples", html='<div class="samples"></div>', css=_source("samples.css"), js=_source("samples.js")
+)
+
+
+def maps(explanations: Sequence[Explanation], key: str, looks: Looks, given: int, on_look: Callable[[], None]) -> None:
+    """Draw the maps. `given` counts how often the server has set the looks; else the browser keeps its own.
+
+    `on_look` is called when the visitor has changed them and leaves the viewer.
+    """
+    _maps(key=key, data=packed(explanations, looks, given), on_looks_change=on_look)
+
+
+def packed(explanations: Sequence[Explanation], looks: Looks, given: int) -> bytes:
+    """What is sent to the browser."""
+    from xai_core import figures
+    from xai_core.colours import TWO_SIGNED
+
+    first = explanations[0]
+    height, width = first.values.shape
+    parts = [first.pixels.tobytes(), *(e.values.astype("<f4").tobytes() for e in explanations)]
+    parts += [figures.palette(name).tobytes() for name in figures.COLOUR_MAPS]
+    header = {
+        "id": digest(maps=[[e.image, dict(e.model), dict(e.method), str(e.target), e.seed] for e in explanations]),
+        "height": height,
+        "width": width,
+        "maps": [_described(e) for e in explanations],
+        "palettes": list(figures.COLOUR_MAPS),
+        "two_signed": list(TWO_SIGNED),
+        "looks": looks.to_dict(),
+        "given": given,
+    }
+    words = json.dumps(header).encode()
+    words += b" " * (-len(words) % 4)
+    return len(words).to_bytes(4, "little") + words + b"".join(parts)
+
+
+def _described(e: Explanation) -> dict[str, Any]:
+    from xai_core import figures
+
+    name, target, model = label(e), str(e.target), str(e.model.get("name", "the model"))
+    row, column = e.peak
+    where = e.flat or f"The highest value, {e.values.max():.3g}, is at row {row}, column {column}."
+    return {
+        "label": name,
+        "target": target,
+        "model": model,
+        "notice": str(e.model.get("notice", "")),
+        "settings": ", ".join(f"{key} = {value}" for key, value in e.settings().items()),
+        "spoken": f"Attribution map by {name} for target class {target} of {model}. {where}",
+        "colours": figures.default_colour_map(e.values),
+        "peak": [row, column],
+        "flat": e.flat,
+        "facts": facts(e),
+        "notes": list(e.notes),
+    }
+
+
+def label(e: Explanation) -> str:
+    """The method's name as people read it."""
+    name = str(e.method["name"])
+    return xai.METHODS[name].label if name in xai.METHODS else name
+
+
+def facts(e: Explanation) -> list[str]:
+    """What a map rests on, in short sentences."""
+    rows, columns = e.grid
+    height, width = e.values.shape
+    fine = (rows, columns) == (height, width)
+    said = [
+        f"one value per pixel ({rows} × {columns})"
+        if fine
+        else f"{rows} × {columns} map, enlarged to {height} × {width}"
+    ]
+    said.append(f"{e.passes} passes")
+    said.append(f"{e.seconds:.2f} s")
+    if e.gap is not None:
+        share = f"{100 * e.gap:.1f}" if e.gap >= 0.0005 else f"{100 * e.gap:.2g}"
+        said.append(f"the values add up to f(x) − f(baseline) with a gap of {share} % (0 % is exact)")
+    return said
+
+
+def sample_strip(shown: Sequence[samples.Sample], chosen: str, key: str, on_pick: Callable[[str], None]) -> None:
+    """Thumbnails to click, family by family. `on_pick` gets the key of the sample."""
+    groups = []
+    for family, title in samples.FAMILIES.items():
+        members = [_thumbnail(one) for one in shown if one.family == family]
+        if members:
+            groups.append({"title": title, "items": members})
+
+    def picked() -> None:
+        said = state.value(key)
+        name = said.get("picked") if isinstance(said, Mapping) else None
+        if isinstance(name, str):
+            on_pick(name)
+
+    _samples(key=key, data={"groups": groups, "chosen": chosen}, on_picked_change=picked)
+
+
+def _thumbnail(sample: samples.Sample) -> dict[str, str]:
+    content = base64.b64encode(samples.sample_thumbnail(sample.key)).decode("ascii")
+    return {"key": sample.key, "label": sample.label, "picture": f"data:image/jpeg;base64,{content}"}

@@ -1,0 +1,279 @@
+"""What only a real browser finds. The tests share one server and run in this order: the first visit is a cold one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xai_core as xai
+from pages.shared import viewer
+from pages.shared.state import Looks
+from tests.pages.conftest import png
+from xai_core import figures
+from xai_core.records import Explanation, Passes, Target
+
+pytestmark = pytest.mark.browser
+
+expect = pytest.importorskip("playwright.sync_api").expect
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = "?sample=xray_simple_fracture_1&model=demo-xray&method=grad_cam&method=saliency"
+SLOW = 120_000  # the first answer of a server: torch is imported and the model loaded
+
+
+def upload(page: Any, *files: tuple[str, bytes]) -> None:
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
+        [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in files]
+    )
+
+
+def rows(page: Any, count: int) -> None:
+    expect(page.locator(".row")).to_have_count(count, timeout=SLOW)
+
+
+def scales(page: Any) -> list[list[float]]:
+    return [json.loads(text) for text in page.locator(".scale").evaluate_all("all => all.map(one => one.dataset.scale)")]
+
+
+def test_the_very_first_visit_may_be_to_any_page(server, visit):
+    page = visit()
+    page.goto(f"{server.address}/manifests")
+    expect(page.get_by_role("heading", name="Saved manifests")).to_be_visible(timeout=30_000)
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(2)
+    expect(page.get_by_text("Nothing has been saved yet")).to_be_visible()
+    expect(page.get_by_text("Attribution maps are diagnostic aids, never proof.")).to_be_visible()
+    assert page.title() == "Second Look"
+
+
+def test_a_broken_file_is_told_and_the_good_one_answered_under_a_hostile_name(server, visit):
+    page = visit()
+    page.goto(server.address)
+    name = "<img src=x onerror=document.title='owned'> **b** :smile: $x$ [a](http://b.example).png"
+    upload(page, ("broken.png", b"\x89PNG\r\n\x1a\nnonsense"), (name, png(3, texture=True)))
+    expect(page.get_by_text("“broken.png”").or_(page.get_by_text("broken.png"))).to_be_visible(timeout=SLOW)
+    rows(page, 3)
+    expect(page.get_by_text(name, exact=True)).to_be_visible()
+    assert page.locator("img[src='x']").count() == 0
+    assert page.title() == "Second Look"
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_text("Synthetic demonstration model. Not for diagnosis.").first).to_be_visible()
+
+
+def test_looking_costs_no_message_and_is_known_to_the_server_afterwards(server, visit):
+    page = visit()
+    sent: list[int] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(len(frame))))
+    page.goto(f"{server.address}/{SAMPLE}")
+    rows(page, 2)
+    page.wait_for_timeout(600)
+    before = len(sent)
+    over = page.locator(".row").first.locator("canvas").last
+    opacity = page.get_by_role("slider", name="Opacity")
+    opacity.focus()
+    for _ in range(10):
+        opacity.press("ArrowRight")
+    assert over.evaluate("canvas => canvas.style.opacity") == "0.6"
+    painted = "canvas => [...canvas.getContext('2d').getImageData(64, 64, 1, 1).data].join()"
+    was = over.evaluate(painted)
+    page.get_by_label("Colour map", exact=True).select_option("viridis")
+    assert over.evaluate(painted) != was
+    page.keyboard.press("Tab")
+    page.locator(".frame").nth(1).hover(position={"x": 80, "y": 90})
+    expect(page.locator(".reading")).to_contain_text(re.compile(r"row \d+, column \d+.*RGB.*Grad-CAM.*Saliency"))
+    page.locator(".frame").nth(1).focus()
+    page.keyboard.press("h")
+    assert over.evaluate("canvas => canvas.style.opacity") == "0"
+    page.keyboard.press("h")
+    assert len(sent) == before
+    page.get_by_role("heading", name="What the model looked at").click()  # turn to something else
+    page.wait_for_timeout(1000)
+    assert len(sent) > before
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Numbers (JSON)").click()
+    numbers = json.loads(Path(got.value.path()).read_text("utf-8"))
+    assert [one["method"]["name"] for one in numbers["maps"]] == ["grad_cam", "saliency"]
+    assert re.fullmatch(r"maps-[0-9a-f]{10}\.json", got.value.suggested_filename)
+
+
+def test_space_resets_and_a_click_enlarges(server, visit):
+    page = visit()
+    page.goto(f"{server.address}/{SAMPLE}")
+    rows(page, 2)
+    page.locator(".frame").nth(2).click()
+    expect(page.locator(".tile.large")).to_have_count(1)
+    page.get_by_role("slider", name="Opacity").press("Home")
+    page.keyboard.press("Space")
+    expect(page.locator(".tile.large")).to_have_count(0)
+    assert page.get_by_role("slider", name="Opacity").input_value() == "50"
+
+
+def test_a_link_brings_everything_back_but_an_uploaded_picture(server, visit):
+    page = visit()
+    page.goto(f"{server.address}/{SAMPLE}")
+    rows(page, 2)
+    again = visit()
+    again.goto(page.url)
+    rows(again, 2)
+    assert scales(again) == scales(page)
+    upload(again, ("mine.png", png(8, texture=True)))
+    expect(again.get_by_text("mine.png", exact=True)).to_be_visible()
+    rows(again, 2)
+    expect(again).to_have_url(re.compile("picture=[0-9a-f]{16}"))
+    assert "mine" not in again.url
+    third = visit()
+    third.goto(again.url)
+    expect(third.get_by_text("drop the same file here again")).to_be_visible(timeout=30_000)
+    upload(third, ("mine.png", png(8, texture=True)))
+    rows(third, 2)
+    assert scales(third) == scales(again)
+
+
+def test_two_visitors_at_once_each_get_their_own(server, visit):
+    pages = [visit(), visit()]
+    for page, sample in zip(pages, ("xray_simple_fracture_1", "xray_comminuted_fracture_2"), strict=True):
+        page.goto(f"{server.address}/?sample={sample}&model=demo-xray&method=grad_cam&method=integrated_gradients")
+    for page in pages:
+        rows(page, 2)
+    said = [scales(page) for page in pages]
+    assert said[0] != said[1]
+    alone = visit()
+    alone.goto(pages[1].url)
+    rows(alone, 2)
+    assert scales(alone) == said[1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_fault_of_access(server, visit, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = visit(scheme)
+
+    def check(where: str) -> None:
+        found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+        assert not found, (where, [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found])
+
+    page.goto(server.address)
+    expect(page.get_by_role("button", name="cat (photo")).to_be_visible(timeout=30_000)
+    check("empty")
+    page.goto(f"{server.address}/{SAMPLE}")
+    rows(page, 2)
+    expect(page.get_by_text("This picture", exact=True)).to_be_visible()
+    check("answer")
+    label = page.locator(".frame").nth(1).get_attribute("aria-label")
+    for part in ("Grad-CAM", "simple fracture", "demo-xray", "highest value"):
+        assert part in label
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(server, visit):
+    page = visit(width=400, height=900)
+    page.goto(f"{server.address}/{SAMPLE}")
+    rows(page, 2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.locator(".viewer").evaluate("one => one.getBoundingClientRect().right") <= 400
+
+
+def test_what_is_saved_survives_a_restart_and_verifies(server, visit):
+    page = visit()
+    page.goto(server.address)
+    upload(page, ("case.png", png(5, texture=True)))
+    rows(page, 3)
+    page.get_by_role("button", name="Save record").click()
+    page.get_by_label("Note (optional)").fill("kept over a restart")
+    page.get_by_label("Note (optional)").press("Control+Enter")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved as")).to_be_visible(timeout=SLOW)
+    page.close()
+    [folder] = server.store.iterdir()
+    assert "case" not in (folder / "manifest.json").read_text("utf-8")
+    server.stop()
+    server.start()
+    page = visit()
+    page.goto(f"{server.address}/manifests")
+    expect(page.get_by_text("kept over a restart")).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Verify", exact=True).click()
+    expect(page.get_by_text("match the manifest")).to_be_visible()
+    page.get_by_role("button", name="Open", exact=True).click()
+    rows(page, 3)
+    page.get_by_role("button", name="Open in Explain").click()
+    expect(page.get_by_text("drop the same file here again")).to_be_visible()
+    upload(page, ("renamed.png", png(5, texture=True)))
+    rows(page, 3)
+
+
+def test_the_browser_colours_a_map_as_the_core_does(visit):
+    """Scale and colours of the viewer against colours.py, on signed, unsigned, sparse and flat maps."""
+    draw = np.random.default_rng(0)
+    shape = (24, 32)
+    sparse = np.zeros(shape, np.float32)
+    sparse[3, 4], sparse[9, 9] = 5, -1
+    values = [
+        draw.normal(size=shape).astype(np.float32),
+        draw.gamma(1, 0.001, shape).astype(np.float32),
+        sparse,
+        np.full(shape, 0.25, np.float32),
+    ]
+    explained = [
+        Explanation(
+            values=one,
+            pixels=draw.integers(0, 255, (*shape, 3), dtype=np.uint8),
+            method={"name": "saliency"},
+            model={"name": "m"},
+            target=Target(0, "a"),
+            image="0" * 64,
+            seed=0,
+            seconds=0.0,
+            passes=Passes(1, 1),
+            grid=shape,
+        )
+        for one in values
+    ]
+    page = visit()
+    page.goto("about:blank")
+    source = (ROOT / "pages" / "shared" / "browser" / "viewer.js").read_text("utf-8")
+    sent = list(viewer.packed(explained, Looks(), 0))
+    for clip in (90.0, 98.3, 99.5, 100.0):
+        got = page.evaluate(
+            """async ([source, sent, clip]) => {
+                const address = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
+                const module = await import(address)
+                const scene = module.unpack(Uint8Array.from(sent))
+                const one = (map, name) => {
+                    const scale = module.scaleOf([map], clip)
+                    const colours = scale && module.coloursOn(scale, name, scene)
+                    return { scale, drawn: [...module.colour(map.values, scale, colours)] }
+                }
+                return {
+                    shared: module.scaleOf(scene.maps, clip),
+                    maps: scene.maps.map(map => ['inferno', 'coolwarm'].map(name => one(map, name))),
+                }
+            }""",
+            [source, sent, clip],
+        )
+        shared = figures.scale_of(values, clip)
+        assert (got["shared"]["low"], got["shared"]["high"]) == pytest.approx((shared.low, shared.high), rel=1e-12)
+        for one, drawn in zip(values, got["maps"], strict=True):
+            scale = figures.scale_of([one], clip)
+            for name, painted in zip(("inferno", "coolwarm"), drawn, strict=True):
+                if scale is None:
+                    assert painted["scale"] is None
+                else:
+                    found = (painted["scale"]["low"], painted["scale"]["high"])
+                    assert found == pytest.approx((scale.low, scale.high), rel=1e-12)
+                expected = figures.heatmap(one, scale, name)
+                assert np.array_equal(np.array(painted["drawn"]).reshape(expected.shape), expected)
+
+
+def test_xai_core_is_light_to_import():
+    """The pages import it at their top: it must bring no torch."""
+    import subprocess
+    import sys
+
+    code = "import sys, xai_core, pages.explain, pages.manifests; print('torch' in sys.modules, 'timm' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", "False"]
+    assert xai.METHODS

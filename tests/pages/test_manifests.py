@@ -1,0 +1,131 @@
+"""The page of saved manifests finds, opens, verifies and asks again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import xai_core as xai
+from tests.pages.conftest import Opener, settled, words
+from xai_core.records import Record
+
+SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
+
+
+@pytest.fixture(scope="module")
+def explained():
+    model = xai.load_model("demo-xray")
+    image = xai.read_image(SAMPLES / "xray_simple_fracture_1.png")
+    [maps] = xai.explain_many(model, [image], ["grad_cam", "saliency"])
+    return maps, xai.predict(model, image), image
+
+
+@pytest.fixture
+def record(store: Path, explained) -> Path:
+    store.mkdir()
+    maps, said, image = explained
+    display = {"opacity": 0.3, "colour_map": "viridis", "clip": 98.0, "shared_scale": False}
+    return xai.save(Record(tuple(maps), said, image.source, display, "a *hasty* <b>note</b>"), store / "first")
+
+
+def test_an_empty_store_says_what_to_do(manifests: Opener):
+    app = manifests()
+    assert not app.exception
+    assert "Nothing has been saved yet" in app.info[0].value
+
+
+def test_records_are_listed_and_filtered(manifests: Opener, record: Path):
+    app = manifests()
+    said = words(app)
+    assert "1 record" in said
+    assert "demo-xray" in said
+    assert "a *hasty* <b>note</b>" in said
+    app.text_input(key="filter").set_value("Grad-CAM hasty")
+    assert "1 record" in words(settled(app))
+    app.text_input(key="filter").set_value("lime")
+    assert "No record matches" in words(settled(app))
+
+
+def test_an_intact_record_verifies(manifests: Opener, record: Path):
+    app = manifests()
+    app.button(key="verify first").click()
+    settled(app)
+    assert "match the manifest" in app.success[0].value
+
+
+def test_a_changed_file_is_named(manifests: Opener, record: Path):
+    changed = record / "01_grad_cam.heatmap.png"
+    content = bytearray(changed.read_bytes())
+    content[-20] ^= 1
+    changed.write_bytes(content)
+    app = manifests()
+    app.button(key="verify all").click()
+    settled(app)
+    assert "does not match its manifest" in app.error[0].value
+    assert "✗ changed" in words(app)
+    assert "heatmap" in words(app)
+
+
+def test_a_broken_record_is_listed_with_the_reason(manifests: Opener, record: Path, store: Path):
+    (store / "broken").mkdir()
+    (store / "broken" / "manifest.json").write_text("{}")
+    app = manifests()
+    assert not app.exception
+    assert "cannot be read" in words(app)
+    assert "1 of them cannot be read" in words(app)
+
+
+def test_an_opened_record_shows_everything(manifests: Opener, record: Path):
+    app = manifests(record="first")
+    assert not app.exception
+    said = words(app)
+    assert "a *hasty* <b>note</b>" in said
+    assert "Synthetic demonstration model" in said
+    assert "01_grad_cam.npy" in said.replace("_", "_")
+    assert app.session_state["session"].opened == "first"
+
+
+def test_a_record_that_is_not_there_is_said(manifests: Opener, record: Path):
+    app = manifests(record="../../etc")
+    assert not app.exception
+    assert "No record is called" in app.error[0].value
+
+
+def test_a_record_is_asked_again(manifests: Opener, explain: Opener, record: Path, explained):
+    app = manifests(record="first")
+    app.button(key="restore").click()
+    app.run()
+    visitor = app.session_state["session"]
+    assert visitor.pending.model == "demo-xray"
+    assert [method["name"] for method in visitor.pending.methods] == ["grad_cam", "saliency"]
+    assert visitor.sample == "xray_simple_fracture_1"  # found by its hash
+    assert visitor.looks.colour_map == "viridis"
+
+    again = explain()
+    again.session_state["session"].ask(visitor.pending, visitor.looks)
+    settled(again)
+    kept = [one.explanation for one in again.session_state["session"].maps.values()]
+    assert [dict(e.method) for e in kept] == [dict(e.method) for e in explained[0]]
+    for now, then in zip(kept, explained[0], strict=True):
+        assert (now.values == then.values).all()
+
+
+def test_a_record_about_an_upload_asks_for_the_picture(explain: Opener):
+    from pages.shared.state import Question
+
+    app = explain()
+    app.session_state["session"].ask(Question(picture="ab" * 32, model="demo-xray"))
+    app.run()
+    assert "abababab" in app.info[0].value
+
+
+def test_what_is_saved_on_the_page_can_be_opened_and_verified(explain: Opener, store: Path):
+    app = explain(sample="xray_normal_1", model="demo-xray", method="grad_cam")
+    app.text_area(key="note 0").set_value("from the page")
+    app.button(key="save").click()
+    settled(app)
+    [folder] = store.iterdir()
+    assert xai.verify(folder).ok
+    assert xai.open_record(folder).note == "from the page"
+    assert "Saved as" in app.success[0].value
