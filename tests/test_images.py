@@ -380,6 +380,13 @@ def test_the_window_is_applied_after_the_rescale() -> None:
     assert greys(data).tolist() == [[0, 0, 128, 255, 255]]
 
 
+@pytest.mark.parametrize("rescale", [{"RescaleSlope": 0, "RescaleIntercept": 7}, {"RescaleSlope": 2}])
+def test_a_rescale_that_cannot_be_is_left_out_and_it_is_said(rescale: dict[str, float]) -> None:
+    data = dicom(np.array([[0, 50, 100]], np.uint16), WindowCenter=50.5, WindowWidth=101, **rescale)
+    assert greys(data).tolist() == [[0, 128, 255]]
+    assert "no usable number" in said(data)
+
+
 def test_the_first_of_several_windows_is_taken() -> None:
     data = dicom(np.array([[0, 50, 100]], np.uint16), WindowCenter=[50.5, 7], WindowWidth=[101, 9])
     assert greys(data).tolist() == [[0, 128, 255]]
@@ -698,6 +705,14 @@ def test_what_is_no_picture_is_refused_in_one_sentence(case: str) -> None:
     with pytest.raises(PictureError) as caught:
         read_image(data, "scan 7.png")
     assert reason in one_sentence(caught.value, "scan 7.png")
+
+
+def test_no_flipped_bit_in_a_png_changes_the_picture_in_silence() -> None:
+    pixels = np.random.default_rng(0).integers(0, 40, (40, 40), np.uint8)
+    data = png(pixels)
+    for at in range(data.index(b"IDAT") + 4, len(data) - 16):  # the last few decode, and only the check sum tells
+        with pytest.raises(PictureError, match="damaged"):
+            read_image(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
 
 
 def test_a_missing_file_a_folder_and_a_closed_one_are_refused(tmp_path: Path) -> None:

@@ -101,11 +101,13 @@ def find_layers(module: nn.Module, x: torch.Tensor) -> tuple[dict[str, Layer], t
         layer = _as_layer(name, shape, tuple(x.shape[2:]), prefix)
         if name and layer is not None and calls[name] == 1:
             layers[name] = layer
-    stages: dict[int, str] = {}  # one name for each output: a container puts out what its last part did
-    for name in layers:
-        if _worth_offering(module, name, layers[name]):
-            shorter = min(stages.get(identity[name], name), name, key=len)
-            stages[identity[name]] = shorter
+    offered = [name for name in layers if _worth_offering(module, name, layers[name])]
+    trunks = {t for t in offered if sum(name.startswith(f"{t}.") for name in offered) > len(offered) / 2}
+    stages: dict[int, str] = {}  # one name for each output, since a container puts out what its last part did
+    for name in offered:
+        known = stages.get(identity[name])
+        if known is None or (name not in trunks and len(name) < len(known)):
+            stages[identity[name]] = name
     return layers, tuple(stages.values()), max(total, x.numel() * x.element_size()), int(logits.shape[1])
 
 
