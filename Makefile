@@ -20,6 +20,9 @@ test: lint .venv/browser.ready
 quick: .venv/test.ready  ## the tests that take no long computing and no browser
 	@$(BIN)/python -m pytest -m "not slow and not browser"
 
+benchmark: .venv/test.ready  ## the cost of maps against the libraries, as ratios
+	@$(BIN)/python -m tests.benchmarks.maps
+
 lint: .venv/test.ready
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .

@@ -333,6 +333,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{recipe.name}.safetensors"
     save_file(dict(weights), file, metadata={"card": json.dumps(card)})
+    file.chmod(0o644)  # for everyone to read: it is written for the writer alone
     return file
 
 
