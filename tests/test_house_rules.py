@@ -25,7 +25,7 @@ ROWS = [
     {"raster", "colours"},
     {"dicom", "canvas"},
     {"images"},
-    {"layers", "baselines"},
+    {"layers", "devices", "baselines"},
     {"models", "figures"},
     {"loading", "methods", "truth"},
     {"pipeline", "manifest", "provenance", "seal", "store", "verification"},

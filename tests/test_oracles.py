@@ -185,7 +185,8 @@ def test_lime_equals_lime(segmentation: str, image: Image) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = LimeImageExplainer(feature_selection="none", random_state=np.random.RandomState(seed)).explain_instance(
+        explainer = LimeImageExplainer(feature_selection="none", random_state=np.random.RandomState(seed))
+        theirs = explainer.explain_instance(
             x[0].permute(1, 2, 0).double().numpy(), classify, labels=(index,), top_labels=None, num_samples=100,
             batch_size=20, segmentation_fn=lambda _: segments, random_seed=seed,
         )  # fmt: skip

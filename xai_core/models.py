@@ -29,17 +29,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import nn
 
+from xai_core.devices import batch_that_fits, best_device, is_out_of_memory, usable_device
 from xai_core.errors import Cancelled, MemoryShortError, SettingError, UnsupportedError
 from xai_core.images import Preprocessing
 from xai_core.layers import Layer, find_layers, listening
 from xai_core.records import Passes, Target
-
-# Memory that one batch may use. On a CPU larger batches are slower, not faster: activations leave the cache, and the
-# allocator gives them back to the system after every pass. Fixed, so that the same work is always split the same way.
-CPU_BATCH_BYTES = 256 * 2**20
-CPU_BATCH_LIMIT = 32
-GPU_MEMORY_FRACTION = 0.5  # of what is free when the model is loaded
-GPU_BATCH_LIMIT = 256
 
 NOTHING = Passes()
 Progress = Callable[[int], None]  # told how many pictures have gone through so far
@@ -127,11 +121,6 @@ class Model:
         self._measured: dict[str, Any] = {}
         digest = weights_digest(module)
         self.module.to(self.device)
-        if self.device.type == "cuda":  # exact and repeatable before fast
-            torch.backends.cuda.matmul.fp32_precision = "ieee"
-            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-            torch.backends.cudnn.benchmark = False
-            torch.backends.cudnn.deterministic = True
         self.identity: Mapping[str, Any] = {
             "name": name,
             "weights_sha256": digest,
@@ -148,7 +137,7 @@ class Model:
             raise SettingError(
                 f"{name} has {classes} outputs but {len(self.labels)} labels were given. Give one label per output."
             )
-        self.batch = self._batch_that_fits(picture_bytes)
+        self.batch = batch_that_fits(self.device, picture_bytes)
 
     # what the door answers ------------------------------------------------------------------------------------------
 
@@ -369,28 +358,6 @@ class Model:
         with self._lock, torch.no_grad():
             return find_layers(self.module, x.to(self.device))
 
-    def _batch_that_fits(self, picture_bytes: int) -> int:
-        if self.device.type != "cuda":
-            return max(1, min(CPU_BATCH_LIMIT, CPU_BATCH_BYTES // picture_bytes))
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return max(1, min(GPU_BATCH_LIMIT, int(free * GPU_MEMORY_FRACTION) // picture_bytes))
-
-
-def best_device() -> str:
-    """The fastest device of this machine: cuda, mps or cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name; raises SettingError where this machine has none."""
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(name.partition(":")[0], False):
-        choices = " or ".join(kind for kind, here in present.items() if here)
-        raise SettingError(f"This machine has no device {name!r}. Choose {choices}.")
-    return torch.device(name)
-
 
 def weights_digest(module: nn.Module) -> str:
     """sha256 over every parameter and buffer: name, type, shape and bytes, in the order of names."""
@@ -399,11 +366,6 @@ def weights_digest(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch says that the device, or the machine, has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)
 
 
 def _pairs(rows: torch.Tensor, targets: Sequence[Target]) -> Iterator[tuple[torch.Tensor, Target]]:

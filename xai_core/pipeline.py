@@ -23,7 +23,7 @@ PICTURES_AT_ONCE = 16  # whose traces are kept together, so that memory does not
 def predict(model: Model, image: Image) -> Prediction:
     """What `model` says of `image`."""
     x = model.preprocessing.tensor(model.preprocessing.view(image)[None])
-    return _prediction(model, image, model.outputs(x)[0])
+    return _prediction(model, image, model.asked().outputs(x)[0])
 
 
 def explain(
