@@ -61,7 +61,7 @@ def page() -> None:
         panels.prediction(said, target.index)
     if visitor.weights and visitor.weights != model.identity["weights_sha256"]:
         st.warning(f"{plain(model.name)} has other weights here than in the record, so its maps may differ.")
-    st.subheader("What the model looked at", anchor=False)
+    st.header("What the model looked at", anchor=False)
     panels.refused(model.name, refused)
     explained = answer(visitor, model, image, methods, target, seed)
     if explained:

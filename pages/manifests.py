@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -15,6 +15,10 @@ from pages.shared.errors import plain
 from pages.shared.state import Looks, Question, Session, session
 from xai_core.errors import RecordError
 from xai_core.records import Record
+
+if TYPE_CHECKING:
+    from xai_core.store import Entry
+    from xai_core.verification import Report
 
 PER_PAGE = 10
 WORDS = {  # of a verified file: never told by colour alone
@@ -58,7 +62,7 @@ def page() -> None:
 # ---- the list ------------------------------------------------------------------------------------------------------
 
 
-def listed(visitor: Session, entries: Sequence[Any]) -> None:
+def listed(visitor: Session, entries: Sequence[Entry]) -> None:
     """All records, the newest first, with a filter."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="find"):
         wanted = st.text_input(
@@ -83,7 +87,7 @@ def listed(visitor: Session, entries: Sequence[Any]) -> None:
         row(visitor, entry)
 
 
-def _matches(entry: Any, wanted: str) -> bool:
+def _matches(entry: Entry, wanted: str) -> bool:
     text = _folded(" ".join((entry.model, *entry.methods, entry.target, entry.note, entry.folder.name, entry.created)))
     return all(word in text for word in _folded(wanted).split())
 
@@ -92,7 +96,7 @@ def _folded(text: str) -> str:
     return text.casefold().replace("_", " ").replace("-", " ")
 
 
-def row(visitor: Session, entry: Any) -> None:
+def row(visitor: Session, entry: Entry) -> None:
     """One record in the list."""
     name = entry.folder.name
     with st.container(border=True, key=f"row {name}"):
@@ -135,11 +139,11 @@ def opened(visitor: Session, folder: Path) -> None:
     with st.container(horizontal=True, key="record actions"):
         st.button("All records", key="back", icon=":material/arrow_back:", on_click=_open, args=(visitor, ""))
         st.button("Verify", key="verify", icon=":material/verified:", on_click=_verify, args=(visitor, folder))
-        restore = st.container()
-        pack = st.container()
+        restore = st.container(width="content")
+        pack = st.container(width="content")
     state.write_address({"record": folder.name})
     if folder.name in visitor.reports:
-        verdict(visitor.reports[folder.name], every=True)
+        verdict(visitor.reports[folder.name])
     with st.spinner("Loading the libraries (once, some seconds)"):
         cached.load_core()
     record = xai.open_record(folder)
@@ -155,7 +159,7 @@ def opened(visitor: Session, folder: Path) -> None:
             on_click="ignore",
         )  # fmt: skip
     first = record.explanations[0]
-    st.markdown(f"### {plain(first.target)} &nbsp;·&nbsp; {plain(first.model.get('name', 'unnamed'))}")
+    st.markdown(f"## {plain(first.target)} &nbsp;·&nbsp; {plain(first.model.get('name', 'unnamed'))}")
     st.caption(plain(f"Saved {when(record.manifest['created'])} · {folder.name}"))
     if record.note:
         with st.container(border=True):
@@ -166,13 +170,13 @@ def opened(visitor: Session, folder: Path) -> None:
             panels.prediction(record.prediction, first.target.index)
     else:
         panels.notice(first.model)
-    st.subheader("What the model looked at", anchor=False)
+    st.header("Attribution maps", anchor=False)
     panels.flat_maps(record.explanations)
     viewer.maps(record.explanations, f"record {record.manifest['id']}", looks(record), 0, lambda: None)
-    contents(record)
+    contents(record, visitor.reports.get(folder.name))
 
 
-def contents(record: Record) -> None:
+def contents(record: Record, report: Report | None) -> None:
     """The manifest: who made it with what, and the hash of every file."""
     manifest = record.manifest
     with st.expander("Made with", icon=":material/construction:"):
@@ -183,8 +187,12 @@ def contents(record: Record) -> None:
         for e in record.explanations:
             st.code(_lines({**e.method, "target": str(e.target), "seed": e.seed}), language=None)
     with st.expander(f"Files: {len(manifest['files'])}", icon=":material/folder:"):
-        rows = ["| File | Bytes | SHA-256 |", "|:--|--:|:--|"]
-        rows += [f"| {plain(f['name'])} | {f['bytes']:,} | `{f['sha256']}` |" for f in manifest["files"]]
+        status = {file.name: WORDS[file.status] for file in report.files} if report else {}
+        rows = ["| File | Status | Bytes | SHA-256 |", "|:--|:--|--:|:--|"]
+        rows += [
+            f"| {plain(f['name'])} | {status.get(f['name'], 'not verified')} | {f['bytes']:,} | `{f['sha256']}` |"
+            for f in manifest["files"]
+        ]
         st.markdown("\n".join(rows))
 
 
@@ -198,7 +206,7 @@ def _lines(words: Any, before: str = "") -> str:
     return "\n".join(lines)
 
 
-def verdict(report: Any, every: bool = False) -> None:
+def verdict(report: Report) -> None:
     """What verifying found, in the words of the report."""
     wrong = [file for file in report.files if file.status != "intact"]
     if report.ok:
@@ -209,10 +217,9 @@ def verdict(report: Any, every: bool = False) -> None:
             f"This record does not match its manifest: {good} of {len(report.files)} files are intact.",
             icon=":material/gpp_bad:",
         )
-    shown = report.files if every else wrong
-    if shown:
+    if wrong:
         rows = ["| Status | File | |", "|:--|:--|:--|"]
-        rows += [f"| {WORDS[file.status]} | {plain(file.name)} | {plain(file.detail)} |" for file in shown[:200]]
+        rows += [f"| {WORDS[file.status]} | {plain(file.name)} | {plain(file.detail)} |" for file in wrong[:200]]
         st.markdown("\n".join(rows))
 
 
@@ -251,7 +258,7 @@ def _verify(visitor: Session, folder: Path) -> None:
 
 
 @errors.kept
-def _verify_all(visitor: Session, entries: Sequence[Any]) -> None:
+def _verify_all(visitor: Session, entries: Sequence[Entry]) -> None:
     for entry in entries:
         try:
             visitor.reports[entry.folder.name] = xai.verify(entry.folder)

@@ -15,6 +15,7 @@ from scipy.ndimage import binary_dilation
 
 from xai_core.demo import face, train, xray
 from xai_core.demo.drawing import Drawing
+from xai_core.loading import DEMO_MODELS, demo_models, load_demo
 
 HONEST = [name for name, recipe in train.RECIPES.items() if recipe.planted is None]
 FRESH = 3_000_000  # seeds that neither training nor the cards have seen
@@ -121,6 +122,10 @@ def test_a_random_side_marker_is_one_of_the_forced_ones() -> None:
         assert same(drawing, xray.draw(seed, "normal", letter))
 
 
+def test_side_markers_come_in_all_kinds(radiographs: list[Drawing]) -> None:
+    assert {drawing.groups["marker"] for drawing in radiographs} == {"L", "R", "none"}
+
+
 def test_the_side_marker_says_nothing_about_the_label() -> None:
     for seed in range(FRESH, FRESH + 6):
         assert len({xray.draw(seed, label).groups["marker"] for label in xray.LABELS}) == 1
@@ -131,7 +136,8 @@ def test_the_side_marker_says_nothing_about_the_label() -> None:
 
 @cache
 def network(name: str) -> tuple[Any, dict[str, Any]]:
-    return train.load(name), train.read_card(name)
+    model = load_demo(DEMO_MODELS / f"{name}.safetensors", "cpu")
+    return model.module, dict(model.card)
 
 
 def predicted(name: str, drawings: list[Drawing]) -> list[str]:
@@ -144,7 +150,7 @@ def predicted(name: str, drawings: list[Drawing]) -> list[str]:
 
 @pytest.mark.parametrize("name", list(train.RECIPES))
 def test_every_card_is_complete_and_agrees_with_the_recipe(name: str) -> None:
-    card, recipe = train.read_card(name), train.RECIPES[name]
+    card, recipe = demo_models()[name], train.RECIPES[name]
     side = recipe.input_size
     assert card["name"] == name
     assert card["notice"] == "Synthetic demonstration model. Not for diagnosis."
@@ -168,11 +174,11 @@ def test_every_card_is_complete_and_agrees_with_the_recipe(name: str) -> None:
 
 @pytest.mark.parametrize("name", HONEST)
 def test_the_card_of_an_honest_network_promises_97_percent(name: str) -> None:
-    assert train.read_card(name)["held_out"]["accuracy"] >= 0.97
+    assert demo_models()[name]["held_out"]["accuracy"] >= 0.97
 
 
 def test_the_card_of_the_shortcut_network_admits_the_shortcut() -> None:
-    held_out = train.read_card("demo-xray-shortcut")["held_out"]
+    held_out = demo_models()["demo-xray-shortcut"]["held_out"]
     assert held_out["accuracy"] > 0.99
     assert held_out["conditions"]["with a random marker"]["accuracy"] < 0.45
 
@@ -230,9 +236,10 @@ def test_the_same_seed_trains_networks_that_agree(tmp_path: Path, monkeypatch: p
 
     def made(folder: str) -> tuple[np.ndarray, Mapping[str, Any]]:
         train.train("tiny", lambda *report: told.append(report), tmp_path / folder, processes=1)
-        card = train.read_card("tiny", tmp_path / folder)
+        model = load_demo(tmp_path / folder / "tiny.safetensors", "cpu")
+        card = dict(model.card)
         some = np.stack([xray.draw(i, "normal", None, size=64).pixels for i in range(8)])
-        return train.answers(train.load("tiny", tmp_path / folder), some, card["mean"], card["std"]), card
+        return train.answers(model.module, some, card["mean"], card["std"]), card
 
     (one, card), (other, _) = made("one"), made("other")
     assert np.allclose(one, other, atol=1e-2)

@@ -70,17 +70,20 @@ def test_passes_are_counted_in_pictures(cnn: Model) -> None:
 
 def test_a_question_about_the_same_picture_is_put_to_the_network_once(cnn: Model) -> None:
     x = pictures(2)
-    asked = cnn.asked(x=x, layers=["1", "3"])
+    asked = cnn.asked(x=x)
+    said = asked.outputs_and_trace(x, lambda rows, logits: targets(rows.stop - rows.start), ["1", "3"])
+    torch.testing.assert_close(said, cnn.outputs(x))
     first = asked.trace(x, targets(2), ["3"])["3"]
     second = asked.trace(x, targets(2), ["1"])["1"]
     asked.outputs(x)
     asked.outputs(x)
-    assert asked.sent == Passes(4, 2)
-    assert asked.passes == Passes(8, 4)
+    assert asked.sent == Passes(2, 2)
+    assert asked.passes == Passes(10, 6)
     alone = cnn.trace(x, targets(2), ["1"])["1"]
     torch.testing.assert_close(second.activations, alone.activations)
     assert first.activations.shape != second.activations.shape
     assert asked.trace(x, targets(2, 1), ["3"])["3"].gradients.ne(first.gradients).any(), "another target, same answer"
+    assert asked.gradients(x, targets(2, 1)).ne(asked.gradients(x, targets(2, 0))).any(), "another target, same answer"
 
 
 def test_embed_gives_the_features_before_the_head(cnn: Model) -> None:
@@ -130,9 +133,9 @@ def test_labels_must_be_as_many_as_outputs() -> None:
         wrapped(convolutions(), classes=2)
 
 
-@pytest.mark.parametrize("fails_above", [16, 5, 1])
+@pytest.mark.parametrize(("fails_above", "fits"), [(16, 16), (5, 4), (1, 1)])
 def test_a_batch_that_does_not_fit_is_halved_and_said(
-    fails_above: int, cnn: Model, monkeypatch: pytest.MonkeyPatch
+    fails_above: int, fits: int, cnn: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, whole = pictures(40), cnn.outputs(pictures(40))
     forward = cnn.module.forward
@@ -145,7 +148,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(
     monkeypatch.setattr(cnn.module, "forward", short)
     asked = cnn.asked()
     torch.testing.assert_close(asked.outputs(x), whole)
-    assert "ran out of memory, so the batch was reduced to" in asked.notes[-1]
+    assert cnn.batch == 32
+    assert asked.notes[-1] == f"cpu ran out of memory, so the batch was reduced to {fits}."
     assert asked.sent.forward == 40
 
 

@@ -30,7 +30,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
 def demo_models() -> dict[str, dict[str, Any]]:
     """The cards of the models that ship with the project, by name."""
-    return {path.stem: _card(path) for path in sorted(DEMO_MODELS.glob("*.safetensors"))}
+    return {path.stem: read_card(path) for path in sorted(DEMO_MODELS.glob("*.safetensors"))}
 
 
 def load_model(
@@ -49,8 +49,8 @@ def load_model(
     model knows nothing, and says so wherever it is shown. `labels` is a list, or a text file with one label a line.
     Raises ModelError with what is wrong and what to do.
     """
-    if name in (demo := demo_models()) and checkpoint is None:
-        return _load_demo(name, demo[name], device)
+    if checkpoint is None and name in demo_models():
+        return load_demo(DEMO_MODELS / f"{name}.safetensors", device)
     given = _read_labels(labels)
     if checkpoint is not None:
         return _load_checkpoint(name, Path(checkpoint), given, device)
@@ -83,7 +83,8 @@ def is_safe_name(name: str) -> bool:
 # the demo models ----------------------------------------------------------------------------------------------------
 
 
-def _card(path: Path) -> dict[str, Any]:
+def read_card(path: Path) -> dict[str, Any]:
+    """What is written on the card inside a demo model's file."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
@@ -91,14 +92,16 @@ def _card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _load_demo(name: str, card: Mapping[str, Any], device: str | None) -> Model:
+def load_demo(path: Path, device: str | None = None) -> Model:
+    """A demo model from its file: weights in 16 bits, and a card that says how to build and feed the network."""
     from safetensors.torch import load_file
 
+    card = read_card(path)
     settings = {
         key: tuple(value) if isinstance(value, list) else value for key, value in card["architecture_settings"].items()
     }
     module = _create(card["architecture"], num_classes=len(card["labels"]), pretrained=False, **settings)
-    module.load_state_dict(load_file(DEMO_MODELS / f"{name}.safetensors"))
+    module.load_state_dict(load_file(path))
     preprocessing = Preprocessing(
         input_size=tuple(card["input_size"]),
         mean=tuple(card["mean"]),
@@ -107,8 +110,10 @@ def _load_demo(name: str, card: Mapping[str, Any], device: str | None) -> Model:
         crop_fraction=card["crop_fraction"],
     )
     facts = {"architecture": card["architecture"], "weights": "ships with Second Look", "notice": card["notice"]}
-    model = Model(module, name=name, labels=card["labels"], preprocessing=preprocessing, device=device, facts=facts)
-    model.card = dict(card)
+    model = Model(
+        module, name=path.stem, labels=card["labels"], preprocessing=preprocessing, device=device, facts=facts
+    )
+    model.card = card
     return model
 
 

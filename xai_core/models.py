@@ -37,6 +37,7 @@ from xai_core.records import Passes, Target
 
 NOTHING = Passes()
 Progress = Callable[[int], None]  # told how many pictures have gone through so far
+Chooser = Callable[[slice, torch.Tensor], Sequence[Target]]  # rows and their logits to their targets
 
 
 class Pictures(Protocol):
@@ -75,7 +76,6 @@ class _Call:
     progress: Progress | None = None
     cancel: threading.Event | None = None
     x: torch.Tensor | None = None  # questions about exactly this tensor are answered once
-    layers: tuple[str, ...] = ()  # that will be asked for, so that the first trace brings all of them
     passes: Passes = NOTHING  # that the answers rest on
     sent: Passes = NOTHING  # that really went through the network
     notes: list[str] = field(default_factory=list)
@@ -165,16 +165,45 @@ class Model:
         """
         for name in layers:
             self.layer(name)
-        announced = set(self._call.layers) if x is self._call.x else set()
-        wanted = [name for name in self.layers if name in announced | set(layers)]
-        cost = Passes(len(x), len(x))
+        question = ("trace", tuple(targets))
+        if x is self._call.x and not set(layers) <= self._call.answers.get(question, {}).keys():
+            self._call.answers.pop(question, None)
         traces = self._remembered(
-            ("trace", tuple(targets), tuple(wanted)),
+            question,
             x,
-            cost,
-            lambda: self._in_batches(x, lambda piece, rows: self._traced(piece, targets[rows], wanted), back=1),
+            Passes(len(x), len(x)),
+            lambda: self._in_batches(
+                x, lambda piece, rows: self._traced(piece, lambda _: targets[rows], layers), back=1
+            ),
         )
         return {name: traces[name] for name in layers}
+
+    def outputs_and_trace(self, x: torch.Tensor, choose: Chooser, layers: Sequence[str]) -> torch.Tensor:
+        """(n, classes) logits, and in the same pass a trace of all `layers`, which `trace` then finds already answered.
+
+        `choose(rows, logits)` picks the targets of those rows once it is known what the network says of them.
+        """
+        logits: list[torch.Tensor] = []
+        targets: list[Target] = []
+
+        def work(piece: torch.Tensor, rows: slice) -> dict[str, Trace]:
+            chosen: list[Target] = []
+
+            def after(said: torch.Tensor) -> Sequence[Target]:
+                logits.append(said.detach().float().cpu())
+                chosen.extend(choose(rows, logits[-1]))
+                return chosen
+
+            traces = self._traced(piece, after, layers)
+            targets.extend(chosen)
+            return traces
+
+        traces = self._in_batches(x, work, back=1)
+        if x is self._call.x:
+            self._call.answers[("outputs",)] = torch.cat(logits)
+            self._call.answers["trace", tuple(targets)] = traces
+        self._call.passes += Passes(len(x), len(x))
+        return torch.cat(logits)
 
     def embed(self, x: Pictures) -> torch.Tensor:
         """(n, d) features that the classifying head reads.
@@ -253,17 +282,19 @@ class Model:
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
         x: torch.Tensor | None = None,
-        layers: Sequence[str] = (),
     ) -> Model:
         """The same network for one caller, with an account of its own.
 
-        Questions about the tensor `x` are put to the network once, however many methods ask them; `layers` are
-        those that will be traced, so that the first trace brings them all. `progress` is told how many pictures have
-        gone through. When `cancel` is set, the next batch raises Cancelled.
+        Questions about the tensor `x` are put to the network once, however many methods ask them. `progress` is told
+        how many pictures have gone through. When `cancel` is set, the next batch raises Cancelled.
         """
         caller = copy.copy(self)
-        caller._call = _Call(progress, cancel, x, tuple(layers))
+        caller._call = _Call(progress, cancel, x)
         return caller
+
+    def stop_if_cancelled(self) -> None:
+        """Raise Cancelled if this caller has cancelled."""
+        self._call.stop_if_cancelled()
 
     @property
     def passes(self) -> Passes:
@@ -294,9 +325,12 @@ class Model:
             (gradient,) = torch.autograd.grad(total, piece)
         return gradient.cpu()
 
-    def _traced(self, piece: torch.Tensor, targets: Sequence[Target], names: Sequence[str]) -> dict[str, Trace]:
+    def _traced(
+        self, piece: torch.Tensor, choose: Callable[[torch.Tensor], Sequence[Target]], names: Sequence[str]
+    ) -> dict[str, Trace]:
         with torch.enable_grad(), listening(self.module, names) as heard:
-            total = _sum_of_targets(self.module(piece.detach()), targets)
+            logits = self.module(piece.detach())
+            total = _sum_of_targets(logits, choose(logits))
             found = torch.autograd.grad(total, [heard[name] for name in names], allow_unused=True)
         traces = {}
         for name, gradient in zip(names, found, strict=True):

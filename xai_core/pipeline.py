@@ -89,7 +89,7 @@ def cost_of(model: Model, methods: Sequence[Method], images: int = 1) -> int:
     shared = {method.shares for method in fitted if method.shares}
     own = sum(method.cost(model).forward for method in fitted if not method.shares)
     baselines = sum(1 for method in fitted if method.promises)
-    return images * (1 + len(shared) + own + baselines)
+    return images * (1 + ("gradients" in shared) + own + baselines)
 
 
 def resolve_target(wanted: TargetSpec, prediction: Prediction) -> Target:
@@ -122,13 +122,24 @@ def _explain_group(
     preprocessing = model.preprocessing
     pixels = np.stack([preprocessing.view(image) for image in images])
     x = preprocessing.tensor(pixels)
-    layers = [name for method in methods for name in method.layers()]
-    asked = model.asked(progress=progress, cancel=cancel, x=x, layers=layers)
-    predictions = [_prediction(model, image, row) for image, row in zip(images, asked.outputs(x), strict=True)]
-    targets = [resolve_target(want, said) for want, said in zip(wanted, predictions, strict=True)]
+    asked = model.asked(progress=progress, cancel=cancel, x=x)
+    resolved: dict[int, Target] = {}
+
+    def choose(rows: slice, logits: torch.Tensor) -> list[Target]:
+        for i, row in zip(range(rows.start, rows.stop), logits, strict=True):
+            resolved[i] = resolve_target(wanted[i], _prediction(model, images[i], row))
+        return [resolved[i] for i in range(rows.start, rows.stop)]
+
+    layers = list(dict.fromkeys(name for method in methods for name in method.layers()))
+    if layers:
+        asked.outputs_and_trace(x, choose, layers)
+    else:
+        choose(slice(0, len(images)), asked.outputs(x))
+    targets = [resolved[i] for i in range(len(images))]
 
     explained: list[list[Explanation]] = [[] for _ in images]
     for method in methods:
+        asked.stop_if_cancelled()
         before, noted, start = asked.passes, len(asked.notes), time.perf_counter()
         values = method.attribute(asked, x, targets, seed)
         seconds = (time.perf_counter() - start) / len(images)

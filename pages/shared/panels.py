@@ -33,11 +33,11 @@ def welcome(visitor: Session) -> None:
         )
     left, right = st.columns([1, 1.35], gap="large")
     with left:
-        st.subheader("Drop a picture", anchor=False)
+        st.header("Drop a picture", anchor=False)
         inputs.uploader(visitor, "Drop one or several pictures")
         st.caption("An X-ray, a face, any picture. It stays on this machine and in this session.")
     with right:
-        st.subheader("Or pick a sample", anchor=False)
+        st.header("Or pick a sample", anchor=False)
         inputs.sample_strip(visitor, "samples first")
 
 
@@ -65,7 +65,7 @@ def prediction(said: Prediction, index: int) -> None:
     order, probabilities = [int(i) for i in said.order()], said.probabilities
     first = order[0]
     st.caption(f"Predicted by **{plain(said.model['name'])}** on {plain(said.model.get('device', 'cpu'))}")
-    st.markdown(f"### {plain(said.labels[first])} &nbsp; {percent(float(probabilities[first]))}")
+    st.markdown(f"## {plain(said.labels[first])} &nbsp; {percent(float(probabilities[first]))}")
     notice(said.model)
     shown = order[:SHOWN_CLASSES]
     for i in shown if index in shown else [*shown, index]:

@@ -73,9 +73,7 @@ def main(network: str = "resnet18", repeats: int = 7) -> None:
         ours = xai.explain(model, image, "grad_cam", 3, layer=last[0]).values
         stretched = (ours - ours.min()) / max(float((ours - ours.min()).max()), 1e-12)
         assert np.abs(stretched - library(["grad_cam"], last, [3])[0]).max() < 1e-3
-        ratio(
-            "plain forward pass (the floor)", lambda: model.outputs(x), lambda: own(x), repeats, "the bare network"
-        )
+        ratio("plain forward pass (the floor)", lambda: model.outputs(x), lambda: own(x), repeats, "the bare network")
         ratio(
             "one Grad-CAM", lambda: model.trace(x, [Target(3, "")], last), lambda: library(["grad_cam"], last, [3]),
             repeats, "pytorch-grad-cam",

@@ -36,7 +36,9 @@ def rows(page: Any, count: int) -> None:
 
 
 def scales(page: Any) -> list[list[float]]:
-    return [json.loads(text) for text in page.locator(".scale").evaluate_all("all => all.map(one => one.dataset.scale)")]
+    return [
+        json.loads(text) for text in page.locator(".scale").evaluate_all("all => all.map(one => one.dataset.scale)")
+    ]
 
 
 def test_the_very_first_visit_may_be_to_any_page(server, visit):
@@ -147,23 +149,23 @@ def test_two_visitors_at_once_each_get_their_own(server, visit):
     assert scales(alone) == said[1]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_a_serious_fault_of_access(server, visit, scheme):
+def check_access(page: Any, where: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
+    found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+    assert not found, (where, [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_explain_page_has_no_serious_fault_of_access(server, visit, scheme):
     page = visit(scheme)
-
-    def check(where: str) -> None:
-        found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
-        assert not found, (where, [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found])
-
     page.goto(server.address)
     expect(page.get_by_role("button", name="cat (photo")).to_be_visible(timeout=30_000)
-    check("empty")
+    check_access(page, "empty")
     page.goto(f"{server.address}/{SAMPLE}")
     rows(page, 2)
     expect(page.get_by_text("This picture", exact=True)).to_be_visible()
-    check("answer")
+    check_access(page, "answer")
     label = page.locator(".frame").nth(1).get_attribute("aria-label")
     for part in ("Grad-CAM", "simple fracture", "demo-xray", "highest value"):
         assert part in label
@@ -199,6 +201,15 @@ def test_what_is_saved_survives_a_restart_and_verifies(server, visit):
     expect(page.get_by_text("match the manifest")).to_be_visible()
     page.get_by_role("button", name="Open", exact=True).click()
     rows(page, 3)
+    expect(page.get_by_text("Files: 14")).to_be_visible()
+    check_access(page, "record")
+    dark = visit("dark")
+    dark.goto(page.url)
+    rows(dark, 3)
+    check_access(dark, "record in the dark")
+    dark.get_by_role("button", name="All records").click()
+    expect(dark.get_by_role("button", name="Verify all")).to_be_visible()
+    check_access(dark, "list in the dark")
     page.get_by_role("button", name="Open in Explain").click()
     expect(page.get_by_text("drop the same file here again")).to_be_visible()
     upload(page, ("renamed.png", png(5, texture=True)))

@@ -31,7 +31,7 @@ def settled(app: AppTest) -> AppTest:
 
 def words(app: AppTest) -> str:
     """Everything the page says in text."""
-    kinds = [app.markdown, app.caption, app.text, app.error, app.warning, app.info, app.success, app.title]
+    kinds = [app.markdown, app.caption, app.text, app.error, app.warning, app.info, app.success, app.header, app.title]
     return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "").replace("\u2060", "")
 
 

@@ -29,8 +29,9 @@ def train(
     """Train demo models anew: minutes each on two cores; the same seed gives predictions that agree."""
     from rich.progress import Progress
 
-    from xai_core.demo.train import RECIPES, read_card
+    from xai_core.demo.train import RECIPES
     from xai_core.demo.train import train as train_one
+    from xai_core.loading import read_card
 
     for name in names or list(RECIPES):
         _known(name, list(RECIPES))
@@ -41,7 +42,7 @@ def train(
                 lambda done, total, text: bar.update(task, completed=done, total=total, description=f"{name}: {text}"),  # noqa: B023
                 folder,
             )
-        held_out = read_card(name, folder)["held_out"]
+        held_out = read_card(path)["held_out"]
         typer.echo(f"{path}: {_share(held_out)} right on fresh pictures")
 
 

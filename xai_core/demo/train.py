@@ -46,7 +46,6 @@ class Recipe:
     planted: Mapping[str, str | None] | None = None  # label -> the side marker that gives it away
     options: Mapping[str, Any] = field(default_factory=dict)  # how all pictures are drawn
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # measured as well: name -> options
-    teacher: str | None = None  # a network whose soft answers are learnt too
     flips: tuple[int, ...] = ()  # axes of (n, 3, h, w) along which a picture keeps its label when turned around
     jitter: float = 0.2  # of brightness and contrast
     held_out: int = 1200  # fresh pictures that accuracy is measured on
@@ -143,7 +142,7 @@ def train(name: str, progress: Progress | None = None, folder: Path = WEIGHTS, p
     pictures = gather(recipe, TRAINING, recipe.pictures, steps, processes)
     mean = (pictures.pixels.mean((0, 1, 2)) / 255).round(3).tolist()
     std = (pictures.pixels.std((0, 1, 2)) / 255).round(3).tolist()
-    module = fit(recipe, pictures, mean, std, steps, folder)
+    module = fit(recipe, pictures, mean, std, steps)
     weights = rounded(module)
 
     fresh = gather(recipe, HELD_OUT, recipe.held_out, steps, processes)
@@ -212,9 +211,7 @@ def family(recipe: Recipe) -> ModuleType:
 # Training
 
 
-def fit(
-    recipe: Recipe, pictures: Pictures, mean: list[float], std: list[float], steps: Steps, folder: Path
-) -> torch.nn.Module:
+def fit(recipe: Recipe, pictures: Pictures, mean: list[float], std: list[float], steps: Steps) -> torch.nn.Module:
     """Train from random weights: AdamW, one cycle of the learning rate, smoothed labels, flips and jitter."""
     import torch
     from torch.nn import functional
@@ -226,7 +223,6 @@ def fit(
         torch.manual_seed(recipe.seed)
         module = create(recipe.architecture, recipe.settings, len(family(recipe).LABELS))
     module = module.to(memory_format=torch.channels_last).train()
-    teacher = load(recipe.teacher, folder) if recipe.teacher else None
 
     weights = [p for p in module.parameters() if p.ndim > 1]
     offsets = [p for p in module.parameters() if p.ndim <= 1]
@@ -243,10 +239,6 @@ def fit(
             seen = normalised(varied(x[chosen].float() / 255, recipe, chance), mean, std)
             logits = module(seen)
             loss = functional.cross_entropy(logits, y[chosen], label_smoothing=0.05)
-            if teacher is not None:
-                with torch.no_grad():
-                    soft = functional.softmax(teacher(seen), 1)
-                loss = 0.5 * loss + 0.5 * functional.cross_entropy(logits, soft)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(module.parameters(), 2.0)
@@ -325,7 +317,6 @@ def write(
         "limits": recipe.limits,
         "notice": NOTICE,
         "planted": None if recipe.planted is None else dict(recipe.planted),
-        "teacher": recipe.teacher,
         "seed": recipe.seed,
         "pictures": recipe.pictures,
         "epochs": recipe.epochs,
@@ -335,26 +326,6 @@ def write(
     save_file(dict(weights), file, metadata={"card": json.dumps(card)})
     file.chmod(0o644)  # for everyone to read: it is written for the writer alone
     return file
-
-
-def read_card(name: str, folder: Path = WEIGHTS) -> dict[str, Any]:
-    """What is written on the card of the shipped network."""
-    from safetensors import safe_open
-
-    with safe_open(folder / f"{name}.safetensors", "pt") as file:
-        card: dict[str, Any] = json.loads(file.metadata()["card"])
-    return card
-
-
-def load(name: str, folder: Path = WEIGHTS) -> torch.nn.Module:
-    """The shipped network in 32 bits, ready to answer."""
-    from safetensors.torch import load_file
-
-    card = read_card(name, folder)
-    module = create(card["architecture"], card["architecture_settings"], len(card["labels"]))
-    weights = load_file(folder / f"{name}.safetensors")
-    module.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in weights.items()})
-    return module.eval()
 
 
 # Measuring

@@ -4,7 +4,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   root.replaceChildren()
   root.classList.toggle('narrow', root.getBoundingClientRect().width < 420)
   for (const group of data.groups) {
-    const title = document.createElement('h4')
+    const title = document.createElement('h3')
     title.textContent = group.title
     const strip = document.createElement('div')
     strip.className = 'strip'

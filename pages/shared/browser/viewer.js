@@ -174,6 +174,8 @@ class Viewer {
     })
     link.title = 'The question with all settings. The picture is not part of it, unless it is a sample.'
 
+    // The page steps through pictures with the arrow keys: not while they move a slider.
+    bar.addEventListener('keydown', event => { if (event.key.startsWith('Arrow')) event.stopPropagation() })
     this.opacity.oninput = () => this.change({ opacity: this.opacity.value / 100 })
     this.colours.onchange = () => this.change({ colour_map: this.colours.value || null })
     this.clip.oninput = () => this.change({ clip: Number(this.clip.value) })
