@@ -61,7 +61,7 @@ def page() -> None:
         panels.prediction(said, target.index)
     if visitor.weights and visitor.weights != model.identity["weights_sha256"]:
         st.warning(f"{plain(model.name)} has other weights here than in the record, so its maps may differ.")
-    st.header("What the model looked at", anchor=False)
+    st.header("Attribution maps", anchor=False)
     panels.refused(model.name, refused)
     explained = answer(visitor, model, image, methods, target, seed)
     if explained:
@@ -93,17 +93,19 @@ def answer(
     if not keys:
         st.info("Choose a method in the sidebar.", icon=":material/tune:")
     work(visitor, model, image, keys, target, seed)
-    for key in keys:
-        if key in visitor.failed:
-            st.error(plain(visitor.failed[key]), icon=":material/error:")
+    failed = [key for key in keys if key in visitor.failed]
+    for key in failed:
+        st.error(plain(visitor.failed[key]), icon=":material/error:")
+    if failed:
+        st.button("Try again", key="try again", icon=":material/refresh:", on_click=visitor.failed.clear)
     kept = [visitor.maps[key] for key in keys if key in visitor.maps]
     explained = [one.explanation for one in kept]
     if explained:
         sent = sum({one.work: one.sent for one in kept}.values())
         count = f"{len(explained)} maps" if len(explained) > 1 else "1 map"
-        st.caption(
-            f"{count} for target class **{plain(target)}** of {plain(model.name)} · {sent} passes through the network"
-        )
+        passes = "1 pass" if sent == 1 else f"{sent} passes"
+        asked_of = f"target class **{plain(target)}** of {plain(model.name)}"
+        st.caption(f"{count} for {asked_of} · {passes} through the network")
         panels.flat_maps(explained)
     return explained
 

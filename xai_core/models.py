@@ -21,6 +21,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,6 +70,11 @@ class Trace(NamedTuple):
     gradients: torch.Tensor
 
 
+class _Answer(NamedTuple):
+    value: Any
+    seconds: float
+
+
 @dataclass
 class _Call:
     """One caller's account: what it wants to hear, what it has cost, what it has already been told."""
@@ -78,8 +84,9 @@ class _Call:
     x: torch.Tensor | None = None  # questions about exactly this tensor are answered once
     passes: Passes = NOTHING  # that the answers rest on
     sent: Passes = NOTHING  # that really went through the network
+    spared: float = 0.0  # seconds that shared answers would have taken again
     notes: list[str] = field(default_factory=list)
-    answers: dict[Any, Any] = field(default_factory=dict)
+    answers: dict[Any, _Answer] = field(default_factory=dict)
 
     def count(self, cost: Passes) -> None:
         self.sent += cost
@@ -166,8 +173,9 @@ class Model:
         for name in layers:
             self.layer(name)
         question = ("trace", tuple(targets))
-        if x is self._call.x and not set(layers) <= self._call.answers.get(question, {}).keys():
-            self._call.answers.pop(question, None)
+        known = self._call.answers.get(question)
+        if known is not None and x is self._call.x and not set(layers) <= known.value.keys():
+            del self._call.answers[question]
         traces = self._remembered(
             question,
             x,
@@ -183,7 +191,7 @@ class Model:
 
         `choose(rows, logits)` picks the targets of those rows once it is known what the network says of them.
         """
-        logits: list[torch.Tensor] = []
+        start, logits = time.perf_counter(), list[torch.Tensor]()
         targets: list[Target] = []
 
         def work(piece: torch.Tensor, rows: slice) -> dict[str, Trace]:
@@ -200,8 +208,9 @@ class Model:
 
         traces = self._in_batches(x, work, back=1)
         if x is self._call.x:
-            self._call.answers[("outputs",)] = torch.cat(logits)
-            self._call.answers["trace", tuple(targets)] = traces
+            seconds = time.perf_counter() - start
+            self._call.answers[("outputs",)] = _Answer(torch.cat(logits), seconds)
+            self._call.answers["trace", tuple(targets)] = _Answer(traces, seconds)
         self._call.passes += Passes(len(x), len(x))
         return torch.cat(logits)
 
@@ -307,6 +316,11 @@ class Model:
         return self._call.sent
 
     @property
+    def spared(self) -> float:
+        """Seconds that this caller's answers rest on, but that were spent on an earlier question."""
+        return self._call.spared
+
+    @property
     def notes(self) -> list[str]:
         """What this caller should know, such as a batch that had to be made smaller."""
         return self._call.notes
@@ -344,9 +358,13 @@ class Model:
         call.passes += cost
         if x is not call.x:
             return answer()
-        if question not in call.answers:
-            call.answers[question] = answer()
-        known: T = call.answers[question]
+        if question in call.answers:
+            call.spared += call.answers[question].seconds
+        else:
+            start = time.perf_counter()
+            value = answer()
+            call.answers[question] = _Answer(value, time.perf_counter() - start)
+        known: T = call.answers[question].value
         return known
 
     def _in_batches(self, x: Pictures, work: Callable[[torch.Tensor, slice], T], back: int = 0) -> T:

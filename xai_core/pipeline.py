@@ -140,9 +140,9 @@ def _explain_group(
     explained: list[list[Explanation]] = [[] for _ in images]
     for method in methods:
         asked.stop_if_cancelled()
-        before, noted, start = asked.passes, len(asked.notes), time.perf_counter()
+        before, noted, start = asked.passes, len(asked.notes), time.perf_counter() + asked.spared
         values = method.attribute(asked, x, targets, seed)
-        seconds = (time.perf_counter() - start) / len(images)
+        seconds = (time.perf_counter() - start + asked.spared) / len(images)
         spent = asked.passes - before
         per_picture = Passes(spent.forward // len(images), spent.backward // len(images))
         if not torch.isfinite(values).all():

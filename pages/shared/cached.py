@@ -8,16 +8,20 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from xai_core.errors import AuditError, ModelError
+
 if TYPE_CHECKING:
     from xai_core.models import Model
 
 SEED = 0  # of random weights
+DOWNLOAD = "SECOND_LOOK_DOWNLOAD"  # set to 1, the page may download pretrained weights; else only what is here is used
 _importing = threading.Lock()
 _imported = False
 
@@ -37,6 +41,8 @@ def load_core() -> None:
     with _importing:
         if _imported:
             return
+        if os.environ.get(DOWNLOAD) != "1":  # who types a name into the page decides nothing about the network
+            os.environ["HF_HUB_OFFLINE"] = "1"
         import xai_core.figures
         import xai_core.loading
         import xai_core.manifest
@@ -60,9 +66,17 @@ def model(name: str, random: bool) -> Model:
 
 @st.cache_resource(max_entries=4, show_spinner="Loading the model")
 def _model(key: str, _name: str, _random: bool) -> Model:
-    from xai_core.loading import load_model
+    from xai_core.loading import demo_models, load_model
 
-    return load_model(_name, pretrained=not _random, seed=SEED)
+    try:
+        return load_model(_name, pretrained=not _random, seed=SEED)
+    except ModelError as error:
+        if _random or _name in demo_models() or os.environ.get(DOWNLOAD) == "1" or "pretrained" not in str(error):
+            raise
+        raise ModelError(
+            f"The pretrained weights of {_name} are not on this machine, and this page downloads nothing unless it is "
+            f"started with {DOWNLOAD}=1. Pick a demo model, or switch on random weights."
+        ) from error
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -70,7 +84,6 @@ def record_thumbnail(key: str, _folder: Path) -> bytes | None:
     """A small overlay of a saved record's first map, or None where it cannot be opened. `key` holds the record's id."""
     from pages.shared.samples import thumbnail
     from xai_core import figures
-    from xai_core.errors import AuditError
     from xai_core.manifest import open_record
     from xai_core.records import Image
 

@@ -43,7 +43,7 @@ def welcome(visitor: Session) -> None:
 
 def picture(visitor: Session, image: Image) -> None:
     """The picture as it was given."""
-    name = samples.samples()[visitor.sample].label if visitor.sample else image.name or "picture"
+    name = f"Sample: {samples.samples()[visitor.sample].label}" if visitor.sample else image.name or "picture"
     facts = image.source
     st.image(samples.thumbnail(image, 640), width=260, alt=f"The picture as given: {name}")
     st.text(name)

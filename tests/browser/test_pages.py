@@ -91,7 +91,7 @@ def test_looking_costs_no_message_and_is_known_to_the_server_afterwards(server, 
     assert over.evaluate("canvas => canvas.style.opacity") == "0"
     page.keyboard.press("h")
     assert len(sent) == before
-    page.get_by_role("heading", name="What the model looked at").click()  # turn to something else
+    page.get_by_role("heading", name="Attribution maps").click()  # turn to something else
     page.wait_for_timeout(1000)
     assert len(sent) > before
     page.get_by_role("button", name="Download").click()
