@@ -62,8 +62,8 @@ class Report:
         if wrong:
             return "\n".join([f"{len(self.files) - len(wrong)} of {len(self.files)} files are intact.", *wrong])
         return (
-            f"All {len(self.files)} files match the manifest. The manifest is unsigned: "
-            "this finds accidents, not a forger who rewrites both."
+            f"Intact: all {len(self.files)} files match the manifest. It is unsigned, so this finds accidents and "
+            "careless edits, not a forger who rewrites both."
         )
 
 

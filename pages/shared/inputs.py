@@ -25,6 +25,7 @@ SUGGESTED = ("resnet18", "resnet50", "convnext_tiny", "vit_tiny_patch16_224", "s
 FIRST = ("grad_cam", "integrated_gradients", "occlusion")  # the methods a visitor sees first
 FAMILIES = ("class activation", "gradient", "Shapley", "perturbation")
 SEED_LIMIT = 2**31 - 1
+PREDICTED = -1  # of the target classes: whichever the model predicts
 
 
 # ---- the picture ---------------------------------------------------------------------------------------------------
@@ -170,25 +171,29 @@ def model(visitor: Session) -> tuple[Model, bool]:
 def target(prediction: Prediction, name: str, visitor: Session) -> int | None:
     """Choose the class to explain; None is the predicted one."""
     labels, key = prediction.labels, f"target {name}"
-    if (wanted := state.value(key)) is not None and not 0 <= wanted < len(labels):
+    state.start_with(key, PREDICTED)
+    wanted = state.value(key)
+    if not isinstance(wanted, int):  # the words of the choice "predicted: …", which another picture has changed
+        state.put(key, PREDICTED)
+    elif not PREDICTED <= wanted < len(labels):
         visitor.say(f"Class {wanted} does not exist: {name} has classes 0 to {len(labels) - 1}.")
-        state.put(key, None)
+        state.put(key, PREDICTED)
     numbered = len(labels) > 20 or len(set(labels)) < len(labels)
 
-    def shown(index: int | None) -> str:
-        if index is None:
+    def shown(index: int) -> str:
+        if index == PREDICTED:
             return f"predicted: {labels[int(prediction.order()[0])]}"
         return f"{index} · {labels[index]}" if numbered else labels[index]
 
-    chosen: int | None = st.selectbox(
+    chosen: int = st.selectbox(
         "Target class",
-        [None, *range(len(labels))],
+        range(PREDICTED, len(labels)),
         format_func=shown,
         key=key,
         persist_state="session",
         help="The class that is explained. Type to search by name or number.",
     )
-    return chosen
+    return None if chosen == PREDICTED else chosen
 
 
 def methods(model: Model, visitor: Session) -> tuple[list[Method], list[tuple[str, str]]]:

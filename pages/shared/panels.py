@@ -114,19 +114,32 @@ def flat_maps(explained: Sequence[Explanation]) -> None:
 # ---- what it rests on ----------------------------------------------------------------------------------------------
 
 
-def model_card(model_card: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+def model_card(card: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     """Where a model comes from, how good it is, and what it must not be used for."""
     with st.expander("Model card", icon=":material/badge:"):
         notice(identity)
-        for title, value in _card_lines(model_card):
-            st.markdown(f"**{plain(title)}** &nbsp; {plain(value)}")
-        st.caption("Identity")
+        for key in ("data", "limits"):
+            if key in card:
+                st.markdown(f"**{key.capitalize()}.** {plain(card[key])}")
+        if planted := card.get("planted"):
+            st.markdown(f"**Planted shortcut.** {plain(_words(planted))}")
+        if held_out := card.get("held_out"):
+            st.markdown("**Accuracy on held-out pictures**")
+            st.markdown("\n".join(_accuracy_table(held_out)))
+        st.markdown("**Identity**")
         st.code("\n".join(f"{key}: {value}" for key, value in identity.items()), language=None, wrap_lines=True)
 
 
-def _card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
-    hidden = ("notice", "mean", "std", "interpolation", "crop_fraction", "architecture_settings", "input_size")
-    return [(key.replace("_", " ").capitalize(), _words(value)) for key, value in card.items() if key not in hidden]
+def _accuracy_table(held_out: Mapping[str, Any]) -> list[str]:
+    def row(name: str, one: Mapping[str, Any]) -> str:
+        low, high = one["interval"]
+        return f"| {plain(name)} | {one['accuracy']:.1%} | {low:.1%} to {high:.1%} | {one['n']:,} |"
+
+    rows = ["| Pictures | Accuracy | 95 % interval | n |", "|:--|--:|:--|--:|", row("all", held_out)]
+    rows += [row(name, one) for name, one in held_out.get("conditions", {}).items()]
+    for group, members in held_out.get("by_group", {}).items():
+        rows += [row(f"{group.replace('_', ' ')}: {name}", one) for name, one in members.items()]
+    return rows
 
 
 def _words(value: Any) -> str:
@@ -134,7 +147,7 @@ def _words(value: Any) -> str:
         return "; ".join(f"{str(key).replace('_', ' ')}: {_words(one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_words(one) for one in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def picture_facts(image: Image) -> None:

@@ -91,6 +91,8 @@ def test_looking_costs_no_message_and_is_known_to_the_server_afterwards(server, 
     assert over.evaluate("canvas => canvas.style.opacity") == "0"
     page.keyboard.press("h")
     assert len(sent) == before
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name=re.compile("Link copied|address bar"))).to_be_visible()
     page.get_by_role("heading", name="Attribution maps").click()  # turn to something else
     page.wait_for_timeout(1000)
     assert len(sent) > before
@@ -133,6 +135,23 @@ def test_a_link_brings_everything_back_but_an_uploaded_picture(server, visit):
     upload(third, ("mine.png", png(8, texture=True)))
     rows(third, 2)
     assert scales(third) == scales(again)
+
+
+def test_arrow_keys_step_through_pictures_and_the_target_follows_the_prediction(server, visit):
+    page = visit()
+    page.goto(f"{server.address}/?model=demo-xray&method=grad_cam")
+    files = ["xray_simple_fracture_3.png", "xray_normal_3.png"]
+    upload(page, *((name, (ROOT / "assets" / "samples" / name).read_bytes()) for name in files))
+    expect(page.get_by_text("predicted: simple fracture")).to_be_visible(timeout=SLOW)
+    rows(page, 1)
+    page.get_by_role("heading", name="Explain", exact=True).click()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("predicted: normal")).to_be_visible()
+    expect(page.locator(".row .head")).to_contain_text("for normal")
+    page.get_by_role("slider", name="Opacity").press("ArrowRight")  # moves the slider, not the picture
+    page.wait_for_timeout(500)
+    expect(page.get_by_text("2 of 2")).to_be_visible()
+    expect(page.get_by_text("Something went wrong")).to_have_count(0)
 
 
 def test_two_visitors_at_once_each_get_their_own(server, visit):
@@ -184,6 +203,7 @@ def test_what_is_saved_survives_a_restart_and_verifies(server, visit):
     page.goto(server.address)
     upload(page, ("case.png", png(5, texture=True)))
     rows(page, 3)
+    page.get_by_role("slider", name="Opacity").press("Home")
     page.get_by_role("button", name="Save record").click()
     page.get_by_label("Note (optional)").fill("kept over a restart")
     page.get_by_label("Note (optional)").press("Control+Enter")
@@ -191,7 +211,9 @@ def test_what_is_saved_survives_a_restart_and_verifies(server, visit):
     expect(page.get_by_text("Saved as")).to_be_visible(timeout=SLOW)
     page.close()
     [folder] = server.store.iterdir()
-    assert "case" not in (folder / "manifest.json").read_text("utf-8")
+    manifest = (folder / "manifest.json").read_text("utf-8")
+    assert "case" not in manifest
+    assert json.loads(manifest)["display"]["opacity"] == 0  # as it was looked at
     server.stop()
     server.start()
     page = visit()

@@ -10,7 +10,7 @@ import xai_core as xai
 from pages.shared import viewer
 from pages.shared.errors import plain
 from pages.shared.state import Looks, Question
-from tests.pages.conftest import Opener, drop, png, settled, words
+from tests.pages.conftest import ROOT, Opener, drop, png, settled, words
 
 XRAY = {"sample": "xray_simple_fracture_1", "model": "demo-xray"}
 
@@ -86,6 +86,18 @@ def test_several_pictures_are_stepped_through(explain: Opener):
     app.button(key="remove").click()
     settled(app)
     assert "a.png" in words(app)
+
+
+def test_the_target_follows_the_prediction_from_picture_to_picture(explain: Opener):
+    app = explain(model="demo-xray", method="grad_cam")
+    files = [f"xray_{name}_3.png" for name in ("simple_fracture", "normal", "comminuted_fracture")]
+    app = drop(app, *((name, (ROOT / "assets" / "samples" / name).read_bytes()) for name in files))
+    for expected in ("simple fracture", "normal", "comminuted fracture"):
+        assert not app.error
+        assert maps(app)[-1].target.label == expected
+        assert app.selectbox(key="target demo-xray").value == -1
+        app.button(key="next").click()
+        settled(app)
 
 
 def test_an_address_names_methods_settings_target_and_seed(explain: Opener):

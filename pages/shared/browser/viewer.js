@@ -168,8 +168,8 @@ class Viewer {
     this.mapButton = button('Map', 'H', () => this.toggleMap())
     button('Reset', 'Space', () => this.reset())
     const link = button('Copy link', '', async () => {
-      await navigator.clipboard.writeText(location.href)
-      link.textContent = 'Link copied'
+      const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false)
+      link.textContent = copied ? 'Link copied' : 'It is in the address bar'
       setTimeout(() => { link.textContent = 'Copy link' }, 1500)
     })
     link.title = 'The question with all settings. The picture is not part of it, unless it is a sample.'
