@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 PORT   ?= 8501
+WORKERS ?= -n logical --dist loadfile
 BIN    := .venv/bin
 ifeq ($(OS),Windows_NT)
 BIN    := .venv/Scripts
@@ -15,10 +16,10 @@ app: .venv/app.ready
 	@$(BIN)/python -m streamlit run app.py --server.port=$(PORT)
 
 test: lint .venv/browser.ready
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(WORKERS)
 
 quick: .venv/test.ready  ## the tests that take no long computing and no browser
-	@$(BIN)/python -m pytest -m "not slow and not browser"
+	@$(BIN)/python -m pytest $(WORKERS) -m "not slow and not browser"
 
 benchmark: .venv/test.ready  ## the cost of maps against the libraries, as ratios
 	@$(BIN)/python -m tests.benchmarks.maps

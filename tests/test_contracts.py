@@ -197,6 +197,25 @@ def test_all_class_activation_methods_share_one_forward_and_one_backward_pass(cn
     assert sum(account.sent.backward for account in asked if account._call.x is not None) == len(images)
 
 
+def test_a_backward_pass_that_does_not_fit_is_halved_and_said_in_the_record(
+    cnn: Model, images: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = explain_many(cnn, images, ["grad_cam"])
+    grad = torch.autograd.grad
+
+    def short(total: torch.Tensor, inputs: list[torch.Tensor], **settings: Any) -> tuple[torch.Tensor, ...]:
+        if len(inputs[0]) > 1:
+            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+        return grad(total, inputs, **settings)
+
+    monkeypatch.setattr(torch.autograd, "grad", short)
+    halved = explain_many(cnn, images, ["grad_cam"])
+    for [one], [other] in zip(whole, halved, strict=True):
+        np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-6)
+        assert one.target == other.target
+        assert (one.notes, other.notes) == ((), ("cpu ran out of memory, so the batch was reduced to 1.",))
+
+
 def test_saliency_and_input_x_gradient_share_their_gradient(cnn: Model, image: Image) -> None:
     sent: list[int] = []
     explain_many(cnn, [image], ["saliency", "input_x_gradient"], progress=lambda done, total: sent.append(done))

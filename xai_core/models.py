@@ -195,14 +195,16 @@ class Model:
         targets: list[Target] = []
 
         def work(piece: torch.Tensor, rows: slice) -> dict[str, Trace]:
-            chosen: list[Target] = []
+            said, chosen = torch.empty(0), list[Target]()
 
-            def after(said: torch.Tensor) -> Sequence[Target]:
-                logits.append(said.detach().float().cpu())
-                chosen.extend(choose(rows, logits[-1]))
+            def after(output: torch.Tensor) -> Sequence[Target]:
+                nonlocal said, chosen
+                said = output.detach().float().cpu()
+                chosen = list(choose(rows, said))
                 return chosen
 
             traces = self._traced(piece, after, layers)
+            logits.append(said)  # only now: a batch that did not fit is asked again
             targets.extend(chosen)
             return traces
 

@@ -140,7 +140,8 @@ def _explain_group(
     explained: list[list[Explanation]] = [[] for _ in images]
     for method in methods:
         asked.stop_if_cancelled()
-        before, noted, start = asked.passes, len(asked.notes), time.perf_counter() + asked.spared
+        before, start = asked.passes, time.perf_counter() + asked.spared
+        noted = 0 if method.shares else len(asked.notes)
         values = method.attribute(asked, x, targets, seed)
         seconds = (time.perf_counter() - start + asked.spared) / len(images)
         spent = asked.passes - before
