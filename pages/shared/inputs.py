@@ -130,7 +130,10 @@ def model(visitor: Session) -> tuple[Model, bool]:
     """Choose a model and load it; whether its weights are drawn at random."""
     from xai_core.loading import demo_models, is_safe_name
 
-    demos = sorted(demo_models(), key=lambda one: (one not in FITTING.values(), one))
+    shown_first = [*FITTING.values()]
+    demos = sorted(
+        demo_models(), key=lambda one: (shown_first.index(one) if one in shown_first else len(shown_first), one)
+    )
     fitting = FITTING.get(samples.samples()[visitor.sample].family if visitor.sample else "")
     if fitting in demos and not visitor.model_chosen:
         state.put("model", fitting)
@@ -172,17 +175,14 @@ def target(prediction: Prediction, name: str, visitor: Session) -> int | None:
     """Choose the class to explain; None is the predicted one."""
     labels, key = prediction.labels, f"target {name}"
     state.start_with(key, PREDICTED)
-    wanted = state.value(key)
-    if not isinstance(wanted, int):  # the words of the choice "predicted: …", which another picture has changed
-        state.put(key, PREDICTED)
-    elif not PREDICTED <= wanted < len(labels):
+    if not PREDICTED <= (wanted := state.value(key)) < len(labels):
         visitor.say(f"Class {wanted} does not exist: {name} has classes 0 to {len(labels) - 1}.")
         state.put(key, PREDICTED)
     numbered = len(labels) > 20 or len(set(labels)) < len(labels)
 
     def shown(index: int) -> str:
-        if index == PREDICTED:
-            return f"predicted: {labels[int(prediction.order()[0])]}"
+        if index == PREDICTED:  # the same words for every picture: the browser keeps the words, not the choice
+            return "the predicted class"
         return f"{index} · {labels[index]}" if numbered else labels[index]
 
     chosen: int = st.selectbox(
