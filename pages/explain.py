@@ -66,6 +66,7 @@ def page() -> None:
     explained = answer(visitor, model, image, methods, target, seed)
     if explained:
         panels.maps(visitor, explained, said, image)
+        panels.against_truth(visitor, explained, model.preprocessing)
     panels.model_card(model.card, model.identity)
     panels.picture_facts(image)
 

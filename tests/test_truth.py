@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 from xai_core.errors import PictureError
 from xai_core.images import Preprocessing
 from xai_core.records import Explanation, Passes, Target
-from xai_core.truth import distance_to, mass_inside, peak_hits, seen_by, truth_beside
+from xai_core.truth import distance_to, in_words, mass_inside, peak_hits, seen_by, truth_beside
 
 MASK = np.zeros((10, 10), bool)
 MASK[2:4, 2:4] = True  # 4 of 100 pixels
@@ -53,6 +53,16 @@ def test_the_pointing_game_counts_a_near_peak_within_the_tolerance_only() -> Non
 
 def test_a_flat_map_neither_hits_nor_misses() -> None:
     assert peak_hits(explanation(np.ones((10, 10))), MASK, tolerance=20) is None
+
+
+def test_the_comparison_in_words_by_hand() -> None:
+    values = np.where(MASK, 24.0, 1.0)
+    assert in_words(explanation(values), MASK) == (
+        "peaks inside the marked evidence (one cell of the map is 1 pixels); 50% of its mass lies inside, "
+        "where a uniform map has 4%"
+    )
+    values[3, 6] = 30
+    assert in_words(explanation(values), MASK).startswith("peaks 3 pixels from the marked evidence")
 
 
 def test_an_empty_mask_is_a_sentence() -> None:

@@ -49,6 +49,7 @@ def explain(
     from xai_core.manifest import check_place
     from xai_core.pipeline import explain_many, resolve_target
     from xai_core.records import Record
+    from xai_core.truth import in_words, seen_by, truth_beside
 
     check_place(out)
     picture = xai.read_image(image)
@@ -61,6 +62,7 @@ def explain(
     with _bar() as progress:
         [explained] = explain_many(network, [picture], chosen, [wanted], seed=seed, progress=progress)
     folder = xai.save(Record(tuple(explained), said, picture.source), out)
+    truth = truth_beside(image)
 
     typer.echo(f"Model       {network.name} on {network.device}")
     if notice := network.identity.get("notice"):
@@ -73,8 +75,9 @@ def explain(
         if explanation.flat:
             typer.echo(f"            {explanation.flat}")
         else:
-            row, column = explanation.peak
-            typer.echo(f"            peaks at row {row}, column {column}{_against_truth(image, network, explanation)}")
+            typer.echo("            highest at row {}, column {}".format(*explanation.peak))
+            if truth is not None:
+                typer.echo(f"            {in_words(explanation, seen_by(truth, network.preprocessing))}")
         if explanation.gap is not None:
             typer.echo(f"            completeness gap {explanation.gap:.1%} (0 % is exact)")
         for note in explanation.notes:
@@ -124,21 +127,6 @@ def _settings(pairs: list[str] | None) -> dict[str, Any]:
             raise SettingError(f"{pair!r} is no setting. Write it as name=value, for example steps=64.")
         settings[name.strip()] = value.strip()
     return settings
-
-
-def _against_truth(image: Path, network: Any, explanation: Any) -> str:
-    """Where the peak lies against the mask that came with the picture, if one did."""
-    from xai_core.truth import distance_to, mass_inside, seen_by, truth_beside
-
-    mask = truth_beside(image)
-    if mask is None:
-        return ""
-    seen = seen_by(mask, network.preprocessing)
-    away = distance_to(seen, explanation.peak)
-    where = "inside the marked truth" if away == 0 else f"{away:.0f} pixels from the marked truth"
-    inside = mass_inside(explanation.values, seen)
-    share = "" if inside is None else f"; {inside:.0%} of its mass inside, where a uniform map has {seen.mean():.0%}"
-    return f", {where} (one cell of the map is {explanation.cell:.0f} pixels){share}"
 
 
 class _bar:

@@ -64,3 +64,14 @@ def mass_inside(values: np.ndarray, mask: np.ndarray) -> float | None:
     positive = np.clip(values.astype(np.float64), 0, None)
     total = float(positive.sum())
     return float(positive[mask].sum()) / total if total > 0 else None
+
+
+def in_words(explanation: Explanation, mask: np.ndarray) -> str:
+    """Where the map peaks against the (h, w) mask of the marked evidence, and how much of it lies inside."""
+    away = distance_to(mask, explanation.peak)
+    where = "inside the marked evidence" if away == 0 else f"{away:.0f} pixels from the marked evidence"
+    inside = mass_inside(explanation.values, mask)
+    share = (
+        "" if inside is None else f"; {inside:.0%} of its mass lies inside, where a uniform map has {mask.mean():.0%}"
+    )
+    return f"peaks {where} (one cell of the map is {explanation.cell:.0f} pixels){share}"

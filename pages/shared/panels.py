@@ -111,6 +111,20 @@ def flat_maps(explained: Sequence[Explanation]) -> None:
             st.warning(f"{plain(viewer.label(e))}: {plain(e.flat)}", icon=":material/do_not_disturb_on:")
 
 
+def against_truth(visitor: Session, explained: Sequence[Explanation], preprocessing: Any) -> None:
+    """Where each map peaks against the evidence that was drawn into a sample."""
+    mask = samples.samples()[visitor.sample].mask if visitor.sample else None
+    if mask is None or not (shown := [e for e in explained if not e.flat]):
+        return
+    from xai_core.truth import in_words, seen_by
+
+    seen = seen_by(xai.read_image(mask), preprocessing)
+    lines = [f"- **{plain(viewer.label(e))}** {plain(in_words(e, seen))}." for e in shown]
+    with st.expander("Against the evidence that was drawn into this sample", icon=":material/target:"):
+        st.markdown("\n".join(lines))
+        st.caption("A statement about the picture: a model may rightly or wrongly look elsewhere.")
+
+
 # ---- what it rests on ----------------------------------------------------------------------------------------------
 
 

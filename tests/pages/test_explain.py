@@ -37,6 +37,12 @@ def test_a_sample_becomes_a_prediction_and_maps(explain: Opener):
     assert [e.method["name"] for e in maps(app)] == ["grad_cam", "saliency"]
 
 
+def test_a_sample_with_drawn_evidence_says_where_its_maps_peak(explain: Opener):
+    assert "the marked evidence" not in words(explain(sample="xray_normal_1", method="grad_cam"))
+    said = words(explain(**XRAY, method="grad_cam"))
+    assert "the marked evidence (one cell of the map is 16 pixels)" in said
+
+
 def test_a_sample_brings_the_model_that_knows_its_family_until_the_person_chooses_one(explain: Opener):
     app = explain(sample="xray_normal_1", method="grad_cam")
     assert app.selectbox(key="model").value == "demo-xray"
