@@ -85,7 +85,7 @@ def pointing(
             low, high = row.hits["interval"]
             typer.echo(
                 f"| {row.method} | {row.tolerance:.0f} | {row.hits['accuracy']:.2f} ({low:.2f} to {high:.2f}) "
-                f"| {row.chance:.2f} | {row.centre:.2f} | {row.mass:.2f} | {row.mass_chance:.2f} | {row.flat} |"
+                f"| {row.chance:.2f} | {row.centre:.2f} | {row.mass:.2f} | {row.mass_chance:.3f} | {row.flat} |"
             )
 
 
