@@ -187,6 +187,25 @@ def test_pretrained_weights_that_cannot_be_had_are_a_sentence(monkeypatch: pytes
     assert "\n" not in str(caught.value)
 
 
+def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    seen = []
+
+    def create(name: str, **settings: Any) -> Any:
+        seen.append(constants.HF_HUB_OFFLINE)
+        raise OSError("no such file in the cache. Some advice.")
+
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr("xai_core.loading._create", create)
+    with pytest.raises(ModelError, match=r"hub \(no such file in the cache\)"):
+        xai.load_model("resnet18")
+    assert seen == [True]
+    assert constants.HF_HUB_OFFLINE is False
+
+
 def test_random_weights_follow_the_seed_and_are_said_loudly() -> None:
     state = torch.get_rng_state()
     models = [xai.load_model("test_resnet", pretrained=False, seed=seed, device="cpu") for seed in (0, 0, 1)]

@@ -9,6 +9,9 @@ import copy
 import json
 import os
 import re
+import socket
+import urllib.parse
+import urllib.request
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +27,7 @@ from xai_core.models import Model
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODELS = ASSETS / "models"
 MAX_CHECKPOINT_BYTES = 4 * 2**30
+HUB_SECONDS = 5.0  # to wait for the hub's host before only the local cache is asked
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "state_dict_ema", "model_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
@@ -136,14 +140,32 @@ def _load_timm(name: str, labels: list[str] | None, pretrained: bool, seed: int,
 
 
 def _pretrained(name: str) -> nn.Module:
+    from huggingface_hub import constants
+
+    offline = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline or not _answers(constants.ENDPOINT)  # else it retries for a minute
     try:
         return _create(name, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:  # what hubs raise: no network, no such file, no weights
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        reason = " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".") or type(error).__name__
         raise ModelError(
             f"The pretrained weights of {name} are neither in the local cache nor to be had from the hub ({reason}). "
             "Connect once to download them, pass a checkpoint, or pick a demo model."
         ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether the hub's host can be reached; behind a proxy only the hub's own client can say."""
+    if urllib.request.getproxies():
+        return True
+    host = urllib.parse.urlsplit(endpoint)
+    try:
+        socket.create_connection((host.hostname or "", host.port or 443), HUB_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _check_architecture(name: str) -> None:
