@@ -107,8 +107,19 @@ def test_another_seed_gives_another_map_exactly_where_the_method_says_so(name: s
 def test_a_batch_gives_what_each_picture_gives_alone(name: str, cnn: Model, images: list[Image]) -> None:
     together = explain_many(cnn, images, [quick(name)])
     for image, [one] in zip(images, together, strict=True):
-        alone = xai.explain(cnn, image, quick(name))
-        np.testing.assert_allclose(one.values, alone.values, rtol=1e-4, atol=1e-5 * np.abs(alone.values).max())
+        assert one.values.tobytes() == xai.explain(cnn, image, quick(name)).values.tobytes()
+
+
+@every_method
+def test_a_batch_in_one_pass_gives_what_each_picture_gives_alone_up_to_rounding(
+    name: str, cnn: Model, images: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [xai.explain(cnn, image, quick(name)) for image in images]
+    monkeypatch.setattr("xai_core.pipeline.group_size", lambda model: 16)
+    for [one], other in zip(explain_many(cnn, images, [quick(name)]), alone, strict=True):
+        np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-5 * np.abs(other.values).max())
+        assert one.passes == other.passes
+        assert one.target == other.target
 
 
 @every_method
@@ -208,6 +219,7 @@ def test_a_backward_pass_that_does_not_fit_is_halved_and_said_in_the_record(
             raise torch.OutOfMemoryError("tried to allocate 20 GiB")
         return grad(total, inputs, **settings)
 
+    monkeypatch.setattr("xai_core.pipeline.group_size", lambda model: 16)
     monkeypatch.setattr(torch.autograd, "grad", short)
     halved = explain_many(cnn, images, ["grad_cam"])
     for [one], [other] in zip(whole, halved, strict=True):
