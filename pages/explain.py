@@ -44,8 +44,8 @@ def page() -> None:
     with right, st.spinner("Loading the libraries (once, some seconds)"):
         cached.load_core()
     if visitor.pending is not None:
-        inputs.fill(visitor.pending, visitor)
-        visitor.pending = None
+        asked, visitor.pending = visitor.pending, None
+        inputs.fill(asked, visitor)
     with st.sidebar:
         model, random = inputs.model(visitor)
         said = predict(visitor, model, image)
@@ -100,6 +100,9 @@ def answer(
     if failed:
         st.button("Try again", key="try again", icon=":material/refresh:", on_click=visitor.failed.clear)
     kept = [visitor.maps[key] for key in keys if key in visitor.maps]
+    for key in keys:
+        if key in visitor.maps:
+            visitor.maps.move_to_end(key)
     explained = [one.explanation for one in kept]
     if explained:
         sent = sum({one.work: one.sent for one in kept}.values())

@@ -230,11 +230,15 @@ def question(record: Record) -> Question:
         picture=first.image,
         model=str(first.model.get("name", "")),
         random=str(first.model.get("weights", "")).startswith("drawn at random"),
-        target=first.target.index,
+        target=_whole(first.target.index),
         methods=tuple(dict(e.method) for e in record.explanations),
-        seed=first.seed,
+        seed=_whole(first.seed),
         weights=str(first.model.get("weights_sha256", "")),
     )
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**31 else None
 
 
 def looks(record: Record) -> Looks:

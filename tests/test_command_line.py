@@ -109,6 +109,27 @@ def test_several_methods_settings_and_a_named_target(tmp_path: Path) -> None:
     assert (tmp_path / "three" / "sheet.png").exists()
 
 
+def test_a_setting_goes_to_the_methods_that_have_it(tmp_path: Path) -> None:
+    said = run("explain", "--image", FRACTURE, "--method", "integrated_gradients,saliency", "--set", "steps=8",
+               "--out", tmp_path / "two")  # fmt: skip
+    assert "Integrated gradients (steps=8" in said
+    assert "Saliency, target" in said
+
+
+def test_a_table_that_cannot_be_read_is_said_before_the_work(refused: Callable[..., str], tmp_path: Path) -> None:
+    import shutil
+
+    picture = shutil.copy(FRACTURE, tmp_path / "case.png")
+    for content, words in (
+        (b"file,mask\ncase.png,../../secret.png\n", "outside its folder"),
+        (b"file,mask\ncase.png,absent.png\n", "absent.png"),
+        ("file,mask\ncäse.png,x\n".encode("latin-1"), "CSV in UTF-8"),
+    ):
+        (tmp_path / "labels.csv").write_bytes(content)
+        assert words in refused("explain", "--image", picture, "--out", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
 def test_the_same_question_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         run("explain", "--image", FRACTURE, "--method", "gradient_shap", "--set", "samples=8", "--seed", "7",
@@ -172,7 +193,10 @@ def test_other_mistakes_are_one_sentence_and_leave_nothing(refused: Callable[...
         (["--target", "99"], "Class 99 does not exist"),
         (["--model", "test_resnet", "--checkpoint", str(tmp_path / "evil.pth")], "could run code"),
         (["--model", "test_resnet", "--checkpoint", str(tmp_path / "other.pth")], "is not a checkpoint of test_resnet"),
-        (["--device", "quantum"], "device"),
+        (["--device", "quantum"], "no device 'quantum'"),
+        (["--device", "cpu:x"], "names no device"),
+        (["--seed", "-1"], "Seed -1 is not allowed"),
+        (["--random-weights"], "is a demo model, which brings its own weights"),
     ]:
         assert expected in refused("explain", "--image", FRACTURE, "--out", out, *words), words
         assert not out.exists()

@@ -155,6 +155,73 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -
     assert "compressed archive" in refused(tmp_path / "bomb.pth")
 
 
+def test_whole_numbers_are_no_weights(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    key = next(k for k, v in weights.items() if v.is_floating_point())
+    weights[key] = weights[key].to(torch.int8)
+    save_file(weights, tmp_path / "w.safetensors")
+    assert f"{key} holds whole numbers" in refused(tmp_path / "w.safetensors")
+
+
+def test_a_tensor_that_declares_more_than_the_file_holds_is_refused_before_it_is_made(
+    weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    weights[next(iter(weights))] = torch.zeros(1).expand(10**12)  # one number, called a trillion
+    torch.save(weights, tmp_path / "w.pth")
+    assert "declares far more numbers" in refused(tmp_path / "w.pth")
+
+
+def test_a_torchscript_program_is_refused_under_that_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        archive.writestr("script/constants.pkl", b"")
+    assert "TorchScript" in refused(tmp_path / "script.pt")
+
+
+def test_a_checkpoint_of_a_network_with_two_heads_is_read(tmp_path: Path) -> None:
+    network = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=3)
+    save_file(network.state_dict(), tmp_path / "deit.safetensors")
+    model = xai.load_model("deit_tiny_distilled_patch16_224", checkpoint=tmp_path / "deit.safetensors", device="cpu")
+    assert len(model.labels) == 3
+
+
+def test_a_demo_model_takes_no_other_weights_or_labels() -> None:
+    for settings in ({"pretrained": False}, {"labels": ["a", "b", "c"]}, {"checkpoint": "w.pth"}):
+        with pytest.raises(ModelError, match="is a demo model, which brings its own weights"):
+            xai.load_model("demo-xray", **settings)
+
+
+def test_an_unknown_tag_is_refused() -> None:
+    with pytest.raises(ModelError, match="resnet18 has no weights called 'nonsense'"):
+        xai.load_model("resnet18.nonsense", pretrained=False)
+
+
+def test_random_weights_follow_the_seed_alone_while_other_threads_load() -> None:
+    import threading
+
+    alone = xai.load_model("test_resnet", pretrained=False, seed=0, device="cpu").identity["weights_sha256"]
+    found = []
+
+    def load(name: str) -> None:
+        model = xai.load_model(name, pretrained=name.startswith("demo"), seed=0, device="cpu")
+        found.append(model.identity["weights_sha256"] if name == "test_resnet" else alone)
+
+    threads = [
+        threading.Thread(target=load, args=(n,)) for n in ("test_resnet", "demo-xray", "test_resnet", "test_vit")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {alone}
+    assert len(found) == 4
+
+
+def test_weights_at_a_plain_address_are_not_fetched_while_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: pytest.fail("asked the network"))
+    with pytest.raises(ModelError, match="plain address"):
+        xai.load_model("gcvit_xxtiny")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_numbers_are_named(value: float, weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
     key = next(k for k, v in weights.items() if v.is_floating_point())
@@ -199,7 +266,7 @@ def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(monkeypatch: 
     monkeypatch.setattr("urllib.request.getproxies", dict)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
-    monkeypatch.setattr("xai_core.loading._create", create)
+    monkeypatch.setattr("xai_core.loading.create", create)
     with pytest.raises(ModelError, match=r"hub \(no such file in the cache\)"):
         xai.load_model("resnet18")
     assert seen == [True]

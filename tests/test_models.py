@@ -149,7 +149,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(
     asked = cnn.asked()
     torch.testing.assert_close(asked.outputs(x), whole)
     assert cnn.batch == 32
-    assert asked.notes[-1] == f"cpu ran out of memory, so the batch was reduced to {fits}."
+    assert asked.take_notes()[-1] == f"cpu ran out of memory, so the batch was reduced to {fits}."
     assert asked.sent.forward == 40
 
 

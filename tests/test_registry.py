@@ -33,6 +33,8 @@ def test_text_from_a_command_line_is_read_in_the_declared_type() -> None:
         ({"name": "lime", "samples": "many"}, "from 50 to 5000"),
         ({"name": "lime", "samples": 100.5}, "from 50 to 5000"),
         ({"name": "lime", "segmentation": "mine"}, "one of slic, quickshift"),
+        ({"name": "lime", "samples": 10**400}, "from 50 to 5000"),
+        ({"name": "lime", "samples": float("inf")}, "from 50 to 5000"),
         ({"name": "occlusion", "window": float("nan")}, "from 0.02 to 0.5"),
         ({"name": "grad_cam", "positive_only": "perhaps"}, "not allowed"),
         ({}, "No method is called ''"),

@@ -80,6 +80,18 @@ def test_the_truth_of_a_sample_is_found_and_seen_as_the_model_sees_pictures() ->
     assert np.abs(np.argwhere(seen).mean(0) * 2 - np.argwhere(full).mean(0)).max() < 3
 
 
+def test_what_fills_a_border_is_not_taken_for_marked_evidence() -> None:
+    from xai_core.records import Image
+
+    mask = Image(np.zeros((20, 20, 3), np.uint8), "0" * 64)
+    padded = Preprocessing((3, 64, 64), (0.5,) * 3, (0.5,) * 3, crop_mode="border")
+    assert not seen_by(mask, padded).any()
+
+
+def test_evidence_that_the_model_did_not_see_is_said() -> None:
+    assert "none of which the model saw" in in_words(explanation(np.eye(10)), np.zeros((10, 10), bool))
+
+
 def test_pictures_without_marked_truth_have_none(tmp_path: Path) -> None:
     assert truth_beside(ROOT / "assets" / "samples" / "xray_normal_1.png") is None
     assert truth_beside(tmp_path / "x.png") is None

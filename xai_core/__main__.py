@@ -14,6 +14,7 @@ import typer
 
 import xai_core as xai
 from xai_core.errors import AuditError, SettingError
+from xai_core.registry import settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,7 +37,10 @@ def explain(
     model: ModelName = "demo-xray",
     method: Annotated[str, typer.Option(help="One method, or several with commas between")] = "grad_cam",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, such as steps=64; once for each", metavar="NAME=VALUE")
+        list[str] | None,
+        typer.Option(
+            "--set", help="A setting, such as steps=64, for every chosen method that has it", metavar="NAME=VALUE"
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="A class by name or number; the predicted one by default")] = None,
     seed: Annotated[int, typer.Option(help="For everything random")] = 0,
@@ -52,17 +56,17 @@ def explain(
     from xai_core.truth import in_words, seen_by, truth_beside
 
     check_place(out)
-    picture = xai.read_image(image)
+    picture, truth = xai.read_image(image), truth_beside(image)
     network = xai.load_model(
         model, checkpoint=checkpoint, labels=labels, pretrained=not random_weights, seed=seed, device=device
     )
     said = xai.predict(network, picture)
-    wanted = resolve_target(int(target) if target and target.isdecimal() else target, said)
-    chosen = [xai.METHODS.build({"name": name.strip(), **_settings(set_)}) for name in method.split(",")]
+    named = target is None or target in said.labels or not target.isdecimal()
+    wanted = resolve_target(target if named else int(target or 0), said)
+    chosen = _with_settings([name.strip() for name in method.split(",")], set_ or [])
     with _bar() as progress:
         [explained] = explain_many(network, [picture], chosen, [wanted], seed=seed, progress=progress)
     folder = xai.save(Record(tuple(explained), said, picture.source), out)
-    truth = truth_beside(image)
 
     typer.echo(f"Model       {network.name} on {network.device}")
     if notice := network.identity.get("notice"):
@@ -100,7 +104,8 @@ def methods(
         method = xai.METHODS[name]()
         reason = method.why_not(network)
         cost = None if reason else method.fitted(network).cost(network)
-        rows.append({"name": name, "label": method.label, "family": method.family, "valid": reason is None,
+        rows.append({"name": name, "label": method.label, "family": method.family, "random": method.random,
+                     "class_specific": method.class_specific, "valid": reason is None,
                      "why_not": reason, "passes": str(cost) if cost else None})  # fmt: skip
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -119,14 +124,20 @@ def verify(folder: Annotated[Path, typer.Argument(help="A saved record")]) -> No
         raise typer.Exit(1)
 
 
-def _settings(pairs: list[str] | None) -> dict[str, Any]:
-    settings = {}
-    for pair in pairs or []:
-        name, equals, value = pair.partition("=")
+def _with_settings(names: list[str], pairs: list[str]) -> list[Any]:
+    """The methods, each with those settings that it has. A setting that none of them has is refused."""
+    given = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
         if not equals:
             raise SettingError(f"{pair!r} is no setting. Write it as name=value, for example steps=64.")
-        settings[name.strip()] = value.strip()
-    return settings
+        given[key.strip()] = value.strip()
+    has = {name: {field.name for field in settings(xai.METHODS[name])} for name in names}
+    for key in given:
+        if not any(key in own for own in has.values()):
+            known = ", ".join(sorted(set().union(*has.values()))) or "none"
+            raise SettingError(f"{', '.join(names)} has no setting {key!r}. There are {known}.")
+    return [xai.METHODS.build({"name": n, **{k: v for k, v in given.items() if k in has[n]}}) for n in names]
 
 
 class _bar:

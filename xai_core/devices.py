@@ -10,6 +10,7 @@ from xai_core.errors import SettingError
 # allocator gives them back to the system after every pass. Fixed, so that the same work is always split the same way.
 CPU_BATCH_BYTES = 256 * 2**20
 CPU_BATCH_LIMIT = 32
+OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate", "out of memory", "ALLOC_FAILED")  # as torch words it
 GPU_MEMORY_FRACTION = 0.5  # of what is free when the model is loaded
 GPU_BATCH_LIMIT = 256
 
@@ -27,7 +28,10 @@ def usable_device(name: str) -> torch.device:
     if not present.get(name.partition(":")[0], False):
         choices = " or ".join(kind for kind, here in present.items() if here)
         raise SettingError(f"This machine has no device {name!r}. Choose {choices}.")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingError(f"{name!r} names no device. Write cpu, cuda, cuda:1 or mps.") from None
     if device.type == "cuda":  # exact and repeatable before fast
         torch.backends.cuda.matmul.fp32_precision = "ieee"
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
@@ -46,4 +50,4 @@ def batch_that_fits(device: torch.device, picture_bytes: int) -> int:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch says that the device, or the machine, has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)

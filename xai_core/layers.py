@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from xai_core.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -95,6 +97,8 @@ def find_layers(module: nn.Module, x: torch.Tensor) -> tuple[dict[str, Layer], t
         for handle in hooks:
             handle.remove()
 
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(x):
+        raise ModelError("The network does not give one row of class outputs per picture. Wrap it so that it does.")
     prefix = int(getattr(module, "num_prefix_tokens", 0) or 0)
     layers = {}
     for name, shape in outputs.items():

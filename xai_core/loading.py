@@ -10,6 +10,7 @@ import json
 import os
 import re
 import socket
+import threading
 import urllib.parse
 import urllib.request
 import zipfile
@@ -28,13 +29,14 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODELS = ASSETS / "models"
 MAX_CHECKPOINT_BYTES = 4 * 2**30
 HUB_SECONDS = 5.0  # to wait for the hub's host before only the local cache is asked
+_making = threading.RLock()
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "state_dict_ema", "model_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
 
 def demo_models() -> dict[str, dict[str, Any]]:
     """The cards of the models that ship with the project, by name."""
-    return {path.stem: read_card(path) for path in sorted(DEMO_MODELS.glob("*.safetensors"))}
+    return {path.stem: read_card(path) for path in sorted(DEMO_MODELS.glob("demo-*.safetensors"))}
 
 
 def load_model(
@@ -53,8 +55,13 @@ def load_model(
     model knows nothing, and says so wherever it is shown. `labels` is a list, or a text file with one label a line.
     Raises ModelError with what is wrong and what to do.
     """
-    if checkpoint is None and name in demo_models():
-        return load_demo(DEMO_MODELS / f"{name}.safetensors", device)
+    if is_safe_name(name) and (demo := DEMO_MODELS / f"{name}.safetensors").is_file():
+        if checkpoint is not None or labels is not None or not pretrained:
+            raise ModelError(
+                f"{name} is a demo model, which brings its own weights and labels. For a checkpoint, other labels or "
+                f"random weights name a timm architecture instead, such as {read_card(demo)['architecture']}."
+            )
+        return load_demo(demo, device)
     given = _read_labels(labels)
     if checkpoint is not None:
         return _load_checkpoint(name, Path(checkpoint), given, device)
@@ -101,10 +108,10 @@ def load_demo(path: Path, device: str | None = None) -> Model:
     from safetensors.torch import load_file
 
     card = read_card(path)
-    settings = {
+    settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in card["architecture_settings"].items()
     }
-    module = _create(card["architecture"], num_classes=len(card["labels"]), pretrained=False, **settings)
+    module = create(card["architecture"], num_classes=len(card["labels"]), pretrained=False, **settings)
     module.load_state_dict(load_file(path))
     preprocessing = Preprocessing(
         input_size=tuple(card["input_size"]),
@@ -127,33 +134,45 @@ def load_demo(path: Path, device: str | None = None) -> Model:
 def _load_timm(name: str, labels: list[str] | None, pretrained: bool, seed: int, device: str | None) -> Model:
     _check_architecture(name)
     facts: dict[str, Any] = {"architecture": name}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if pretrained:
-            module = _pretrained(name)
-            facts["weights"] = str(getattr(module, "pretrained_cfg", {}).get("tag") or "pretrained")
-        else:
-            module = _create(name, pretrained=False, **({"num_classes": len(labels)} if labels else {}))
-            facts["weights"] = f"drawn at random, seed {seed}"
-            facts["notice"] = "Random weights: this network has learnt nothing, and its maps mean nothing."
+    if pretrained:
+        module = _pretrained(name)
+        facts["weights"] = str(getattr(module, "pretrained_cfg", {}).get("tag") or "pretrained")
+    else:
+        module = create(name, seed, pretrained=False, **({"num_classes": len(labels)} if labels else {}))
+        facts["weights"] = f"drawn at random, seed {seed}"
+        facts["notice"] = "Random weights: this network has learnt nothing, and its maps mean nothing."
     return _finished(module, name, labels, device, facts)
 
 
 def _pretrained(name: str) -> nn.Module:
     from huggingface_hub import constants
 
-    offline = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = offline or not _answers(constants.ENDPOINT)  # else it retries for a minute
-    try:
-        return _create(name, pretrained=True)
-    except (OSError, RuntimeError, ValueError) as error:  # what hubs raise: no network, no such file, no weights
-        reason = " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".") or type(error).__name__
-        raise ModelError(
-            f"The pretrained weights of {name} are neither in the local cache nor to be had from the hub ({reason}). "
-            "Connect once to download them, pass a checkpoint, or pick a demo model."
-        ) from error
-    finally:
-        constants.HF_HUB_OFFLINE = offline
+    with _making:  # the switch below is the whole process's
+        offline = constants.HF_HUB_OFFLINE
+        constants.HF_HUB_OFFLINE = offline or not _answers(constants.ENDPOINT)  # else it retries for a minute
+        try:
+            if constants.HF_HUB_OFFLINE and _from_address(name):
+                raise OSError("they lie at a plain address, and nothing is downloaded now")
+            return create(name, pretrained=True)
+        except Exception as error:  # hubs, archives and configurations fail in many ways; none leaves anything behind
+            reason = " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".") or type(error).__name__
+            raise ModelError(
+                f"The pretrained weights of {name} are neither in the local cache nor to be had from the hub "
+                f"({reason}). Connect once to download them, pass a checkpoint, or pick a demo model."
+            ) from error
+        finally:
+            constants.HF_HUB_OFFLINE = offline
+
+
+def _from_address(name: str) -> bool:
+    """Whether timm would fetch these weights from a plain address, past the hub's switch, and has not done so yet."""
+    import timm
+
+    found = None if ":" in name else timm.get_pretrained_cfg(name)
+    if found is None or found.has_weights is False or found.hf_hub_id or not found.url:
+        return False
+    file = urllib.parse.urlsplit(str(found.url)).path.rpartition("/")[2]
+    return not (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file()
 
 
 def _answers(endpoint: str) -> bool:
@@ -173,17 +192,30 @@ def _check_architecture(name: str) -> None:
 
     import timm
 
-    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")) or timm.is_model(name.split(".")[0]):
+    base, _, tag = name.partition(".")
+    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")) or (timm.is_model(base) and not tag):
         return
+    if timm.is_model(base) and name in (known := timm.list_pretrained(f"{base}.*")):
+        return
+    if timm.is_model(base):
+        raise ModelError(
+            f"{base} has no weights called {tag!r}. It has {', '.join(n.partition('.')[2] for n in known)}."
+        )
     near = difflib.get_close_matches(name, [*demo_models(), *timm.list_models()], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "See `timm.list_models()`."
     raise ModelError(f"No model is called {name!r}: it is neither a demo model nor a timm architecture. {hint}")
 
 
-def _create(name: str, **settings: Any) -> nn.Module:
+def create(name: str, seed: int = 0, **settings: Any) -> nn.Module:
+    """A timm network. What is drawn at random follows `seed` alone, also while other threads make networks.
+
+    timm draws from torch's global generator, so networks are made one at a time, and the generator is put back.
+    """
     import timm
 
-    module: nn.Module = timm.create_model(name, **settings)
+    with _making, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module: nn.Module = timm.create_model(name, **settings)
     return module
 
 
@@ -238,7 +270,7 @@ def _load_checkpoint(name: str, path: Path, labels: list[str] | None, device: st
         raise ModelError(
             f"{path.name} ends in {classes} outputs but {len(labels)} labels were given. Give one label per output."
         )
-    module = _create(name, pretrained=False, num_classes=classes)
+    module = create(name, pretrained=False, num_classes=classes)
     _check_fit(name, path, module, weights)
     module.load_state_dict(weights)
     facts = {"architecture": name, "weights": f"checkpoint {path.name}" + (f", {taken}" if taken else "")}
@@ -273,6 +305,8 @@ def _tensors(path: Path) -> tuple[dict[str, torch.Tensor], str]:
         if all(key.startswith(prefix) for key in weights):
             weights = {key.removeprefix(prefix): value for key, value in weights.items()}
             taken.append(f"without the prefix {prefix!r}")
+    if sum(value.numel() * value.element_size() for value in weights.values()) > 4 * path.stat().st_size + 2**20:
+        raise ModelError(f"{path.name} declares far more numbers than it holds. Save the weights again.")
     for key, value in weights.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"{path.name}: {key} holds values that are not numbers. Save the weights again.")
@@ -291,12 +325,20 @@ def _from_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
 
 
 def _unpickled(path: Path) -> Any:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ModelError(
-                    f"{path.name} is a compressed archive, which torch never writes. Save it with torch.save."
-                )
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start[:1] != b"\x80" and start != b"PK":
+        raise ModelError(f"{path.name} is not a torch checkpoint. Save the weights with torch.save or as safetensors.")
+    try:
+        if start == b"PK":
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+            if any(entry.filename.endswith("constants.pkl") for entry in entries):
+                raise ModelError(f"{path.name} is a TorchScript program, not weights. Save `model.state_dict()`.")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ModelError(f"{path.name} is a compressed archive, not a checkpoint. Save it with torch.save.")
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"{path.name} is damaged. Save it again as safetensors.") from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle can raise anything; none of it has been run
@@ -316,8 +358,9 @@ def _unpickled(path: Path) -> Any:
 def _classes_in(name: str, weights: Mapping[str, torch.Tensor], path: Path) -> int:
     """The number of outputs that a checkpoint of architecture `name` was made for."""
     with torch.device("meta"):  # shapes only
-        reference: Any = _create(name, pretrained=False)
-    head = reference.get_classifier()
+        reference: Any = create(name, pretrained=False)
+    heads = reference.get_classifier()
+    head = heads[0] if isinstance(heads, tuple) else heads
     key = next((f"{part}.weight" for part, module in reference.named_modules() if module is head), "")
     if key not in weights:
         _check_fit(name, path, reference, weights)
@@ -330,7 +373,11 @@ def _check_fit(name: str, path: Path, module: nn.Module, weights: Mapping[str, t
     wanted = module.state_dict()
     missing = [key for key in wanted if key not in weights]
     extra = [key for key in weights if key not in wanted]
-    other = [key for key in wanted if key in weights and wanted[key].shape != weights[key].shape]
+    both = [key for key in wanted if key in weights]
+    other = [key for key in both if wanted[key].shape != weights[key].shape]
+    whole = [key for key in both if wanted[key].is_floating_point() and not weights[key].is_floating_point()]
+    if whole:
+        raise ModelError(f"{path.name}: {whole[0]} holds whole numbers instead of weights. Save it unquantised.")
     if not (missing or extra or other):
         return
     parts = []

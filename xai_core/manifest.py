@@ -104,8 +104,11 @@ def _record(record: Record | Explanation | Sequence[Explanation], prediction: Pr
 
 def check_place(folder: Path) -> None:
     """Raise RecordError unless a record can be written as `folder`: asked before the long work, not after it."""
+    folder = Path(os.path.abspath(folder))
     name = shown(folder.name or str(folder))
     try:
+        if folder == Path.cwd():
+            raise RecordError("Cannot save into the folder you are in; name a new one.")
         if not folder.parent.is_dir():
             raise RecordError(f"Cannot save as {name}: the folder it should lie in does not exist; create it first.")
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):

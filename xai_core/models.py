@@ -73,6 +73,7 @@ class Trace(NamedTuple):
 class _Answer(NamedTuple):
     value: Any
     seconds: float
+    notes: tuple[str, ...]
 
 
 @dataclass
@@ -92,6 +93,10 @@ class _Call:
         self.sent += cost
         if self.progress is not None and cost.forward:
             self.progress(self.sent.forward)
+
+    def note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     def stop_if_cancelled(self) -> None:
         if self.cancel is not None and self.cancel.is_set():
@@ -127,7 +132,19 @@ class Model:
         self._call = _Call()
         self._measured: dict[str, Any] = {}
         digest = weights_digest(module)
-        self.module.to(self.device)
+        try:
+            self.module.to(self.device)
+            self.layers, self.stages, picture_bytes, classes = self._look_inside()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            short = True
+        else:
+            short = False
+        if short:
+            raise MemoryShortError(
+                f"{name} does not fit the memory of {self.device}. Choose a smaller model or another device."
+            )
         self.identity: Mapping[str, Any] = {
             "name": name,
             "weights_sha256": digest,
@@ -138,8 +155,6 @@ class Model:
             "dtype": "float32",
             **(facts or {}),
         }
-        found = self._look_inside()
-        self.layers, self.stages, picture_bytes, classes = found
         if classes != len(self.labels):
             raise SettingError(
                 f"{name} has {classes} outputs but {len(self.labels)} labels were given. Give one label per output."
@@ -210,9 +225,9 @@ class Model:
 
         traces = self._in_batches(x, work, back=1)
         if x is self._call.x:
-            seconds = time.perf_counter() - start
-            self._call.answers[("outputs",)] = _Answer(torch.cat(logits), seconds)
-            self._call.answers["trace", tuple(targets)] = _Answer(traces, seconds)
+            seconds, notes = time.perf_counter() - start, tuple(self._call.notes)
+            self._call.answers[("outputs",)] = _Answer(torch.cat(logits), seconds, notes)
+            self._call.answers["trace", tuple(targets)] = _Answer(traces, seconds, notes)
         self._call.passes += Passes(len(x), len(x))
         return torch.cat(logits)
 
@@ -221,19 +236,20 @@ class Model:
 
         Raises UnsupportedError where the network has no linear head to look in front of.
         """
-        heads = [name for name, part in self.module.named_modules() if isinstance(part, nn.Linear)]
+        heads = [part for part in self.module.modules() if isinstance(part, nn.Linear)]
         if not heads:
             raise UnsupportedError(f"{self.name} has no linear head, so there are no features in front of it.")
 
         def forward(piece: torch.Tensor, rows: slice) -> torch.Tensor:
             seen: list[torch.Tensor] = []
-            hook = self.module.get_submodule(heads[-1]).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+            hooks = [head.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for head in heads]
             try:
                 with torch.no_grad():
                     self.module(piece)
             finally:
-                hook.remove()
-            return seen[0].flatten(1).cpu()
+                for hook in hooks:
+                    hook.remove()
+            return seen[-1].flatten(1).cpu()  # what the last of them to run has read
 
         return self._remembered(("embed",), x, Passes(len(x)), lambda: self._in_batches(x, forward))
 
@@ -322,10 +338,10 @@ class Model:
         """Seconds that this caller's answers rest on, but that were spent on an earlier question."""
         return self._call.spared
 
-    @property
-    def notes(self) -> list[str]:
-        """What this caller should know, such as a batch that had to be made smaller."""
-        return self._call.notes
+    def take_notes(self) -> tuple[str, ...]:
+        """What this caller should know since it last asked, such as a batch that had to be made smaller."""
+        notes, self._call.notes = tuple(self._call.notes), []
+        return notes
 
     # how it is done -------------------------------------------------------------------------------------------------
 
@@ -338,8 +354,8 @@ class Model:
         piece = piece.detach().clone().requires_grad_(True)
         with torch.enable_grad():
             total = _sum_of_targets(self.module(piece), targets)
-            (gradient,) = torch.autograd.grad(total, piece)
-        return gradient.cpu()
+            (gradient,) = _slopes(total, [piece])
+        return (torch.zeros_like(piece) if gradient is None else gradient).cpu()
 
     def _traced(
         self, piece: torch.Tensor, choose: Callable[[torch.Tensor], Sequence[Target]], names: Sequence[str]
@@ -347,7 +363,7 @@ class Model:
         with torch.enable_grad(), listening(self.module, names) as heard:
             logits = self.module(piece.detach())
             total = _sum_of_targets(logits, choose(logits))
-            found = torch.autograd.grad(total, [heard[name] for name in names], allow_unused=True)
+            found = _slopes(total, [heard[name] for name in names])
         traces = {}
         for name, gradient in zip(names, found, strict=True):
             to_grid, activation = self.layers[name].to_grid, heard[name].detach()
@@ -360,14 +376,18 @@ class Model:
         call.passes += cost
         if x is not call.x:
             return answer()
-        if question in call.answers:
-            call.spared += call.answers[question].seconds
-        else:
-            start = time.perf_counter()
+        if question not in call.answers:
+            start, earlier, call.notes = time.perf_counter(), call.notes, []
             value = answer()
-            call.answers[question] = _Answer(value, time.perf_counter() - start)
-        known: T = call.answers[question].value
-        return known
+            call.answers[question] = _Answer(value, time.perf_counter() - start, tuple(call.notes))
+            call.notes = earlier
+        else:
+            call.spared += call.answers[question].seconds
+        known = call.answers[question]
+        for sentence in known.notes:
+            call.note(sentence)
+        found: T = known.value
+        return found
 
     def _in_batches(self, x: Pictures, work: Callable[[torch.Tensor, slice], T], back: int = 0) -> T:
         """`work` over all of `x`, a batch at a time under the lock, halving a batch that does not fit.
@@ -380,15 +400,13 @@ class Model:
             self._call.stop_if_cancelled()
             rows = slice(start, min(start + batch, len(x)))
             size = rows.stop - rows.start
-            piece = x[rows].to(self.device, torch.float32)
-            part, short = None, ""
+            piece, part = x[rows], None
             try:
                 with self._lock:
-                    part = work(piece, rows)
+                    part = work(piece.to(self.device, torch.float32), rows)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                short = str(error).splitlines()[0]
             if part is not None:
                 parts.append(part)
                 start = rows.stop
@@ -400,11 +418,11 @@ class Model:
                 torch.cuda.empty_cache()
             if size == 1:
                 raise MemoryShortError(
-                    f"{self.name} does not fit the memory of {self.device} even with one picture ({short}). "
+                    f"{self.name} does not fit the memory of {self.device} even with one picture. "
                     "Choose a smaller model or another device."
                 )
             batch = size // 2
-            self._call.notes.append(f"{self.device} ran out of memory, so the batch was reduced to {batch}.")
+            self._call.note(f"{self.device} ran out of memory, so the batch was reduced to {batch}.")
         return _joined(parts)
 
     def _look_inside(self) -> tuple[dict[str, Layer], tuple[str, ...], int, int]:
@@ -420,6 +438,13 @@ def weights_digest(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _slopes(total: torch.Tensor, inputs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
+    """d total / d each input; None where total does not depend on it."""
+    if not total.requires_grad:
+        return [None] * len(inputs)
+    return torch.autograd.grad(total, inputs, allow_unused=True)
 
 
 def _pairs(rows: torch.Tensor, targets: Sequence[Target]) -> Iterator[tuple[torch.Tensor, Target]]:

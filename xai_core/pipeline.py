@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from xai_core.records import Explanation, Image, Passes, Prediction, Target
 
 MethodSpec = str | Mapping[str, Any] | Method
 TargetSpec = int | str | Target | None
+SEEDS = 2**32  # that every generator takes
 PICTURES_AT_ONCE = 16  # on a GPU; more would only take memory for their traces
 
 
@@ -65,6 +67,8 @@ def explain_many(
     short backward pass. `targets` is one per image; None explains the predicted class.
     """
     chosen = [METHODS.build(method) for method in methods]
+    if not 0 <= seed < SEEDS:
+        raise SettingError(f"Seed {seed} is not allowed. Choose one from 0 to {SEEDS - 1}.")
     if targets is not None and len(targets) != len(images):
         raise SettingError(f"{len(targets)} targets were given for {len(images)} pictures. Give one for each, or none.")
     for method in chosen:
@@ -75,7 +79,7 @@ def explain_many(
     done, explained, size = 0, [], group_size(model)
     for start in range(0, len(images), size):
         group = images[start : start + size]
-        wanted = list(targets[start : start + size]) if targets else [None] * len(group)
+        wanted = list(targets[start : start + size]) if targets is not None else [None] * len(group)
         heard = None if progress is None else _from(done, total, progress)
         part, sent = _explain_group(model, group, fitted, wanted, seed, heard, cancel)
         explained.extend(part)
@@ -102,20 +106,27 @@ def cost_of(model: Model, methods: Sequence[Method], images: int = 1) -> int:
 
 def resolve_target(wanted: TargetSpec, prediction: Prediction) -> Target:
     """A class number, a label or nothing (the predicted class) as a Target; raises SettingError for another."""
+    labels = prediction.labels
     if isinstance(wanted, Target):
         index = wanted.index
     elif wanted is None:
         index = int(prediction.order()[0])
     elif isinstance(wanted, str):
-        if wanted not in prediction.labels:
-            shown = ", ".join(prediction.labels[:8]) + (" …" if len(prediction.labels) > 8 else "")
+        found = [i for i, label in enumerate(labels) if label == wanted]
+        if not found:
+            shown = ", ".join(labels[:8]) + (" …" if len(labels) > 8 else "")
             raise SettingError(f"No class is called {wanted!r}. The model's classes are {shown}.")
-        index = prediction.labels.index(wanted)
+        if len(found) > 1:
+            raise SettingError(f"Classes {found} are all called {wanted!r}. Name one by its number.")
+        index = found[0]
     else:
-        index = wanted
-    if not 0 <= index < len(prediction.labels):
-        raise SettingError(f"Class {index} does not exist: the model has classes 0 to {len(prediction.labels) - 1}.")
-    return wanted if isinstance(wanted, Target) else Target(index, prediction.labels[index])
+        index = int(wanted)
+    for number in (index, *((wanted.against,) if isinstance(wanted, Target) and wanted.against is not None else ())):
+        if not 0 <= number < len(labels):
+            raise SettingError(f"Class {number} does not exist: the model has classes 0 to {len(labels) - 1}.")
+    if isinstance(wanted, Target):
+        return dataclasses.replace(wanted, label=labels[index])
+    return Target(index, labels[index])
 
 
 def _explain_group(
@@ -148,8 +159,8 @@ def _explain_group(
     explained: list[list[Explanation]] = [[] for _ in images]
     for method in methods:
         asked.stop_if_cancelled()
+        asked.take_notes()
         before, start = asked.passes, time.perf_counter() + asked.spared
-        noted = 0 if method.shares else len(asked.notes)
         values = method.attribute(asked, x, targets, seed)
         seconds = (time.perf_counter() - start + asked.spared) / len(images)
         spent = asked.passes - before
@@ -160,6 +171,7 @@ def _explain_group(
                 "overflow. Check the checkpoint."
             )
         gaps = _completeness_gaps(asked, method, x, targets, values)
+        notes = asked.take_notes()
         for i, image in enumerate(images):
             explained[i].append(
                 Explanation(
@@ -174,7 +186,7 @@ def _explain_group(
                     passes=per_picture,
                     grid=method.grid(model),
                     gap=gaps[i],
-                    notes=tuple(asked.notes[noted:]),
+                    notes=notes,
                 )
             )
     return explained, asked.sent.forward
@@ -192,6 +204,11 @@ def _completeness_gaps(
 
 
 def _prediction(model: Model, image: Image, logits: torch.Tensor) -> Prediction:
+    if not torch.isfinite(logits).all():
+        raise UnsupportedError(
+            f"{model.name} gave outputs that are not numbers: its weights or activations overflow. "
+            "Check the checkpoint."
+        )
     return Prediction(model.labels, logits.numpy(), model.identity, image.sha256)
 
 

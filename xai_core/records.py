@@ -61,6 +61,8 @@ class Target:
     against: int | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in ("logit", "probability", "contrast"):
+            raise ValueError(f"no target is a {self.kind!r}")
         if (self.kind == "contrast") != (self.against is not None):
             raise ValueError("a contrast, and only a contrast, names the class it is against")
 

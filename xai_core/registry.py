@@ -127,9 +127,10 @@ def _checked(cls: type[Component], key: str, value: Any, known: Mapping[str, dat
     try:
         kind: Any = type(default)
         typed = kind(value)
-    except (TypeError, ValueError):
+        exact = not isinstance(default, int) or typed == float(value)
+    except (TypeError, ValueError, OverflowError):
         raise refused from None
-    if isinstance(default, int) and typed != float(value):
+    if not exact:
         raise refused
     if words["choices"] and typed not in words["choices"]:
         raise refused

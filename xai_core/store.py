@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -94,7 +95,9 @@ def zip_record(folder: str | Path) -> bytes:
         raise RecordError(f"Cannot pack {shown(folder.name)}: {damage.detail}.") from damage
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in parts:
-            member = zipfile.ZipInfo(f"record-{manifest['id'][:12]}/{name}", (1980, 1, 1, 0, 0, 0))
+            member = zipfile.ZipInfo(
+                f"record-{re.sub('[^0-9a-f]', '', str(manifest['id']))[:12]}/{name}", (1980, 1, 1, 0, 0, 0)
+            )
             member.external_attr = 0o644 << 16
             kind = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
             archive.writestr(member, content, compress_type=kind)
@@ -112,7 +115,6 @@ class Entry:
     methods: tuple[str, ...] = ()
     target: str = ""
     image: str = ""
-    verdict: str | None = None
     note: str = ""
     problem: str | None = None
 

@@ -7,6 +7,7 @@ them faithfulness.
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,26 @@ from xai_core.records import Explanation, Image
 def truth_beside(picture: str | Path, column: str = "mask") -> Image | None:
     """The mask that `labels.csv` in the picture's folder names for it under `column`, or None."""
     path = Path(picture)
-    table = path.parent / "labels.csv"
+    folder, table = path.parent, path.parent / "labels.csv"
     if not table.is_file():
         return None
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        row = next((row for row in csv.DictReader(lines) if row.get("file") == path.name), {})
-    return read_image(path.parent / row[column]) if row.get(column) else None
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            row = next((row for row in csv.DictReader(lines) if row.get("file") == path.name), {})
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PictureError(f"The table {table} cannot be read ({error}). Save it as CSV in UTF-8.") from error
+    named = row.get(column)
+    if not named:
+        return None
+    if not (folder / named).resolve().is_relative_to(folder.resolve()):
+        raise PictureError(f"The table {table} names a mask outside its folder, {named!r}. Put the mask beside it.")
+    return read_image(folder / named)
 
 
 def seen_by(mask: Image, preprocessing: Preprocessing) -> np.ndarray:
     """(h, w) bool: the mask, resized and cropped as a model's pictures are. Half covered counts as covered."""
-    return preprocessing.view(mask)[..., 0] > 127
+    black_border = dataclasses.replace(preprocessing, mean=(0.0, 0.0, 0.0))  # what fills a border marks nothing
+    return black_border.view(mask)[..., 0] > 127
 
 
 def distance_to(mask: np.ndarray, place: tuple[int, int]) -> float:
@@ -68,6 +78,8 @@ def mass_inside(values: np.ndarray, mask: np.ndarray) -> float | None:
 
 def in_words(explanation: Explanation, mask: np.ndarray) -> str:
     """Where the map peaks against the (h, w) mask of the marked evidence, and how much of it lies inside."""
+    if not mask.any():
+        return "cannot be compared with the marked evidence, none of which the model saw"
     away = distance_to(mask, explanation.peak)
     where = "inside the marked evidence" if away == 0 else f"{away:.0f} pixels from the marked evidence"
     inside = mass_inside(explanation.values, mask)

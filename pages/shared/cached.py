@@ -5,6 +5,7 @@ Keys are one digest, never an array: Streamlit samples large arrays, so that two
 
 from __future__ import annotations
 
+import atexit
 import gc
 import hashlib
 import json
@@ -51,6 +52,7 @@ def load_core() -> None:
 
         gc.collect()
         gc.freeze()
+        atexit.register(gc.unfreeze)  # else libraries take what is left at the end for leaks, and say so
         _imported = True
 
 

@@ -51,7 +51,7 @@ def picture(key: str) -> Image:
 
 def by_hash(sha256: str) -> str | None:
     """The key of the sample whose bytes have this hash, or whose hash starts with it."""
-    return next((key for key, known in _hashes().items() if sha256 and known.startswith(sha256)), None)
+    return next((key for key, known in _hashes().items() if len(sha256) >= 16 and known.startswith(sha256)), None)
 
 
 def thumbnail(image: Image, side: int) -> bytes:

@@ -177,6 +177,7 @@ class Session:
     def keep(self, digest: str, kept: Kept) -> None:
         """Remember a map; the one that was used longest ago makes room."""
         self.maps[digest] = kept
+        self.maps.move_to_end(digest)
         while len(self.maps) > KEPT_MAPS:
             self.maps.popitem(last=False)
 

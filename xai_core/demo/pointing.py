@@ -23,19 +23,18 @@ from xai_core.records import Explanation, Image
 from xai_core.truth import distances_to, mass_inside, peak_hits, seen_by
 
 FIRST_SEED = 1_500_000  # fresh pictures: neither trained on nor used to measure accuracy
-CENTRE_FRACTION = 0.25  # standard deviation of the centre Gaussian, of the picture's side
 
 
 @dataclass(frozen=True)
 class Pointing:
-    """One method on one model: `n` pictures rightly named, the same for all methods."""
+    """One method on one model, over the `n` rightly named pictures for which its map is not flat."""
 
     method: str
     n: int
     tolerance: float  # pixels of what the model saw: one cell of the map's own grid
     hits: Mapping[str, Any]  # pictures whose map peaks within the tolerance of the truth: accuracy, n, interval
     chance: float  # share of the picture within the tolerance of the truth
-    centre: float  # hits of a Gaussian in the middle of the picture
+    centre: float  # hits of a map that always peaks in the middle of the picture, as a centre Gaussian does
     mass: float  # mean share of the positive mass inside the truth itself
     mass_chance: float  # the truth's share of the picture
     flat: int  # maps left out because they show nothing

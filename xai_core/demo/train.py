@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "models"
 NOTICE = "Synthetic demonstration model. Not for diagnosis."
 
-TRAINING, HELD_OUT, SAMPLES = 0, 1_000_000, 2_000_000  # first seeds, so far apart that no two sets share a picture
+TRAINING, HELD_OUT = 0, 1_000_000  # first seeds, so far apart that no two sets share a picture
 
 Progress = Callable[[int, int, str], None]
 
@@ -216,12 +216,13 @@ def fit(recipe: Recipe, pictures: Pictures, mean: list[float], std: list[float],
     import torch
     from torch.nn import functional
 
+    from xai_core.loading import create
+
     batch = 32
     x, y = torch.from_numpy(pictures.pixels).permute(0, 3, 1, 2), torch.from_numpy(pictures.labels)
     chance = torch.Generator().manual_seed(recipe.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        module = create(recipe.architecture, recipe.settings, len(family(recipe).LABELS))
+    classes = len(family(recipe).LABELS)
+    module = create(recipe.architecture, recipe.seed, pretrained=False, num_classes=classes, **recipe.settings)
     module = module.to(memory_format=torch.channels_last).train()
 
     weights = [p for p in module.parameters() if p.ndim > 1]
@@ -266,13 +267,6 @@ def normalised(x: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
     fed = (x - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     return fed.contiguous(memory_format=torch.channels_last)
-
-
-def create(architecture: str, settings: Mapping[str, Any], classes: int) -> torch.nn.Module:
-    """The network with fresh random weights."""
-    import timm
-
-    return timm.create_model(architecture, pretrained=False, num_classes=classes, **settings)
 
 
 # Weights and the card

@@ -4,8 +4,9 @@
     values = ReLU(sum over k of w_k A_k)
 
 Chattopadhay et al., 2018, equations 5 and 19. https://arxiv.org/abs/1710.11063
-The paper derives alpha for exp(target), whose positive factor cancels. Where G is zero, alpha is zero; STABLE keeps
-the denominator away from zero, as common implementations do.
+The paper derives alpha for exp(target), whose positive factor cancels. Where G is zero, alpha is zero. STABLE is added
+to the denominator as common implementations do; it dampens maps whose gradients are about as small as its root, and
+does not help where negative activations bring the denominator itself near zero.
 """
 
 import torch

@@ -13,7 +13,7 @@ import torch
 
 from xai_core.baselines import baseline, blurred
 from xai_core.methods import METHODS, PictureByPicture
-from xai_core.models import Made, Model
+from xai_core.models import Model
 from xai_core.records import Passes, Target
 from xai_core.registry import param
 
@@ -48,8 +48,12 @@ class GradientShap(PictureByPicture):
         draw = np.random.RandomState(seed)  # shap's own generator, so that the draws are equal
         behind = self.backgrounds(model, picture)
         drawn = [(draw.choice(len(behind)), draw.uniform()) for _ in range(self.samples)]
-        baselines = behind[[which for which, _ in drawn]]
+        which = torch.tensor([which for which, _ in drawn])
         t = torch.tensor([t for _, t in drawn], dtype=picture.dtype).view(-1, 1, 1, 1)
-        way = picture - baselines
-        stops = Made(self.samples, lambda start, stop: baselines[start:stop] + t[start:stop] * way[start:stop])
-        return (way * model.gradients(stops, [target] * self.samples)).mean(0).sum(0)
+        total = torch.zeros_like(picture)
+        for start in range(0, self.samples, model.batch):  # so that memory does not grow with the draws
+            part = slice(start, start + model.batch)
+            baselines = behind[which[part]]
+            way = picture - baselines
+            total += (way * model.gradients(baselines + t[part] * way, [target] * len(way))).sum(0)
+        return (total / self.samples).sum(0)

@@ -10,7 +10,7 @@ import torch
 
 from xai_core.baselines import BASELINES, baseline
 from xai_core.methods import METHODS, PictureByPicture
-from xai_core.models import Made, Model
+from xai_core.models import Model
 from xai_core.records import Passes, Target
 from xai_core.registry import param
 
@@ -34,5 +34,8 @@ class IntegratedGradients(PictureByPicture):
         fractions = ((torch.arange(self.steps) + 0.5) / self.steps).view(-1, 1, 1, 1)
         nothing = self.baseline(model, picture[None])[0]
         way = picture - nothing
-        stops = Made(self.steps, lambda start, stop: nothing + fractions[start:stop] * way)
-        return (way * model.gradients(stops, [target] * self.steps).mean(0)).sum(0)
+        total = torch.zeros_like(picture)
+        for start in range(0, self.steps, model.batch):  # so that memory does not grow with the steps
+            part = fractions[start : start + model.batch]
+            total += model.gradients(nothing + part * way, [target] * len(part)).sum(0)
+        return (way * total / self.steps).sum(0)

@@ -44,6 +44,8 @@ class Lime(PictureByPicture):
         return np.unique(found, return_inverse=True)[1].reshape(found.shape)
 
     def grid(self, model: Model) -> tuple[int, int]:
+        if self.segmentation == "quickshift":  # finds its own number of superpixels
+            return super().grid(model)
         side = max(1, round(self.segments**0.5))  # about; superpixels are no regular grid
         return side, side
 
