@@ -232,3 +232,19 @@ def test_saliency_and_input_x_gradient_share_their_gradient(cnn: Model, image: I
     sent: list[int] = []
     explain_many(cnn, [image], ["saliency", "input_x_gradient"], progress=lambda done, total: sent.append(done))
     assert sent[-1] == 2
+
+
+@every_method
+def test_a_map_that_is_no_evidence_for_the_class_says_so(name: str, cnn: Model, image: Image) -> None:
+    explanation = xai.explain(cnn, image, quick(name))
+    method = xai.METHODS[name]
+    assert explanation.evidence == (method.signed and method.class_specific)
+    assert any("every class gets this same map" in note for note in explanation.notes) == (not method.class_specific)
+    assert any("not whether the pixel speaks for" in note for note in explanation.notes) == (not method.signed)
+
+
+def test_a_large_completeness_gap_is_said(cnn: Model, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not xai.explain(cnn, image, "integrated_gradients", steps=512).notes
+    monkeypatch.setattr("xai_core.pipeline._completeness_gaps", lambda *_: [0.252])
+    [note] = xai.explain(cnn, image, "integrated_gradients", steps=8).notes
+    assert note == "The values miss the sum they promise by 25%. Take more steps, or another baseline."

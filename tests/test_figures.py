@@ -195,6 +195,13 @@ def test_a_signed_figure_says_which_colour_speaks_for_the_target() -> None:
     assert "speaks against" in said
 
 
+def test_a_map_that_is_no_evidence_for_a_class_is_not_said_to_speak_for_one() -> None:
+    said = texts(figures.panels(explanation(evidence=False), prediction()))
+    assert "they do not speak for or against a class" in said
+    assert "more  →" in said
+    assert "speaks for" not in said
+
+
 def test_a_flat_figure_says_so_and_has_no_colour_bar() -> None:
     flat = figures.panels(explanation(np.full((16, 16), 0.3)), prediction())
     assert "Flat map" in texts(flat)

@@ -76,7 +76,9 @@ class Canvas:
             spine.set(edgecolor=PALE, linewidth=0.6)
         return width, height
 
-    def colour_bar(self, x: float, y: float, height: float, scale: Scale, colour_map: str, values: np.ndarray) -> None:
+    def colour_bar(
+        self, x: float, y: float, height: float, scale: Scale, colour_map: str, values: np.ndarray, evidence: bool
+    ) -> None:
         """A numbered bar in the map's own units; pointed at an end that `values` go beyond."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.colorbar import Colorbar
@@ -99,6 +101,8 @@ class Canvas:
         bar.outline.set(edgecolor=PALE, linewidth=0.6)
         axes.tick_params(labelsize=7, length=2.5, width=0.6, color=GREY, labelcolor=INK, labelfontfamily=FONT, pad=2)
         said = "←  speaks against      speaks for  →" if scale.signed else "speaks for  →"
+        if not evidence:
+            said = "←  less      more  →" if scale.signed else "more  →"
         if scale.signed and height < 2.3:
             said = said.replace("speaks ", "")
         unit = f"   × 10{str(exponent).translate(RAISED)}" if exponent else ""

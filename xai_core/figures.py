@@ -84,7 +84,7 @@ def panels(
     if scale is None or e.flat:
         page.text(3.1 + width / 2, top + height / 2, "flat", 15, "white", bold=True, align="center")
     else:
-        page.colour_bar(3.1 + width + 0.08, top, height, scale, colour_map, e.values)
+        page.colour_bar(3.1 + width + 0.08, top, height, scale, colour_map, e.values, e.evidence)
     page.text(6.6, top - 0.09, f"Overlay, map at {100 * opacity:.0f} % opacity", 9, bold=True)
     page.picture(6.6, top, side, overlay(e.pixels, e.values, scale, colour_map, opacity))
     page.text(9.4, top - 0.09, "Prediction", 9, bold=True)
@@ -143,7 +143,7 @@ def sheet(
         if scale is None or e.flat:
             page.text(4.4 + width / 2, top + height / 2, "flat", 13, "white", bold=True, align="center")
         else:
-            page.colour_bar(4.4 + width + 0.07, top, height, scale, colours, e.values)
+            page.colour_bar(4.4 + width + 0.07, top, height, scale, colours, e.values, e.evidence)
         page.picture(7.4, top, side, overlay(e.pixels, e.values, scale, colours, opacity))
     return page.figure
 
@@ -154,7 +154,9 @@ def reading(explanation: Explanation, scale: Scale | None, colour_map: str, clip
     if e.flat or scale is None:
         return f"{e.flat or 'Flat map.'} It is drawn in one grey and must not be read as evidence."
     label = clean(str(e.target), 60)
-    if scale.signed:
+    if not e.evidence:
+        said = "strong colours are high values; they do not speak for or against a class."
+    elif scale.signed:
         against, for_ = TWO_SIGNED.get(colour_map, ("the lower end of the bar", "the upper end"))
         said = f"{for_} speaks for {label}, {against} speaks against it, the middle of the bar says nothing."
     else:
@@ -180,7 +182,7 @@ def provenance(explanation: Explanation) -> Iterator[str]:
     yield clean(f"Method: {e.method['name']}" + (f" ({settings})" if settings else ""), 400)
     rows, columns = e.grid
     height, width = e.values.shape
-    grid = "" if (rows, columns) == (height, width) else f"  ·  {rows} × {columns} map enlarged to {height} × {width}"
+    grid = "" if (rows, columns) == (height, width) else f"  ·  resolves {rows} × {columns} cells on {height} × {width}"
     asked = f"Target: {e.target.kind} of {e.target.label} (class {e.target.index})  ·  seed {e.seed}"
     yield clean(
         f"{asked}  ·  passes: {e.passes}  ·  {e.seconds:.2f} s{grid}  ·  picture sha256 {e.image[:12]}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from xai_core.records import Explanation, Image, Passes, Prediction, Target
 
 MethodSpec = str | Mapping[str, Any] | Method
 TargetSpec = int | str | Target | None
+GAP_LIMIT = 0.05  # of completeness, above which a map's sum is not what it promises
 SEEDS = 2**32  # that every generator takes
 PICTURES_AT_ONCE = 16  # on a GPU; more would only take memory for their traces
 
@@ -186,7 +187,8 @@ def _explain_group(
                     passes=per_picture,
                     grid=method.grid(model),
                     gap=gaps[i],
-                    notes=notes,
+                    evidence=method.signed and method.class_specific,
+                    notes=(*notes, *_warnings(method, gaps[i])),
                 )
             )
     return explained, asked.sent.forward
@@ -201,6 +203,16 @@ def _completeness_gaps(
     change = (model.scalars(x, targets) - model.scalars(method.baseline(model, x), targets)).double()
     missed = (values.double().sum((1, 2)) - change).abs()
     return [float(miss / whole) if whole > 0 else None for miss, whole in zip(missed, change.abs(), strict=True)]
+
+
+def _warnings(method: Method, gap: float | None) -> Iterator[str]:
+    """What must be known to read a map rightly."""
+    if not method.class_specific:
+        yield f"{method.label} never looks at the target: every class gets this same map."
+    elif not method.signed:
+        yield f"{method.label} says how sensitive the target is, not whether the pixel speaks for or against it."
+    if gap is not None and gap > GAP_LIMIT:
+        yield f"The values miss the sum they promise by {gap:.0%}. Take more steps, or another baseline."
 
 
 def _prediction(model: Model, image: Image, logits: torch.Tensor) -> Prediction:

@@ -136,6 +136,8 @@ class Explanation:
     before it was enlarged to the picture's. `passes` are those that this map rests on, also when others rested on
     them too, so that the record does not depend on its company. `gap` is what a method that promises completeness
     misses it by: |sum of values - (f(x) - f(baseline))| / |f(x) - f(baseline)|; None where nothing is promised.
+    `evidence` is False for methods whose values do not speak for or against the target: they say how sensitive it is to
+    a pixel, or look at no target at all.
     """
 
     values: np.ndarray
@@ -149,6 +151,7 @@ class Explanation:
     passes: Passes
     grid: tuple[int, int]
     gap: float | None = None
+    evidence: bool = True
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -85,6 +85,7 @@ def _described(e: Explanation) -> dict[str, Any]:
         "peak": [row, column],
         "flat": e.flat,
         "facts": facts(e),
+        "evidence": e.evidence,
         "notes": list(e.notes),
     }
 
@@ -103,7 +104,7 @@ def facts(e: Explanation) -> list[str]:
     said = [
         f"one value per pixel ({rows} × {columns})"
         if fine
-        else f"{rows} × {columns} map, enlarged to {height} × {width}"
+        else f"resolves {rows} × {columns} cells on {height} × {width} pixels"
     ]
     said.append(f"{e.passes} passes")
     said.append(f"{e.seconds:.2f} s")

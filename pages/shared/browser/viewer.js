@@ -229,7 +229,7 @@ class Viewer {
     const typing = from.matches?.('input, textarea, select, [contenteditable], [role="slider"], [role="combobox"]')
     if (typing && !(mine && from.type === 'range')) return
     if (event.key === 'h' || event.key === 'H') this.toggleMap()
-    else if (event.key === ' ' && !from.matches?.('button, a, summary, [role="button"], [role="tab"]')) this.reset()
+    else if (event.key === ' ' && mine && !from.matches?.('button, a, summary, [role="button"], [role="tab"]')) this.reset()
     else return
     event.preventDefault()
   }
@@ -419,7 +419,9 @@ class Viewer {
       const at = 100 * (1 - (tick - scale.low) / (scale.high - scale.low))
       make('span', 'tick', text, one.bar).style.top = `${Math.min(97, Math.max(3, at))}%`
     }
-    make('span', 'meaning', scale.low < 0 ? '← speaks against      speaks for →' : 'speaks for →', one.bar)
+    const signed = scale.low < 0
+    const words = map.evidence ? ['← speaks against      ', 'speaks for →'] : ['← less      ', 'more →']
+    make('span', 'meaning', signed ? words.join('') : words[1], one.bar)
     if (power) make('span', '', `numbers on the bar × 10${raised(power)}`, one.ends)
     const cut = map.values.some(value => Math.abs(value) > scale.high)
     if (cut) make('span', '', `colours saturate at ${number(scale.high)}; the largest is ${number(largest(map.values))}`, one.ends)
