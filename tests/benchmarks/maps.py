@@ -19,7 +19,6 @@ import torch
 import xai_core as xai
 from tests.conftest import photograph, png_of
 from xai_core.pipeline import explain_many
-from xai_core.records import Target
 
 CAMS = {
     "grad_cam": "GradCAM",
@@ -75,9 +74,12 @@ def main(network: str = "resnet18", repeats: int = 7) -> None:
         assert np.abs(stretched - library(["grad_cam"], last, [3])[0]).max() < 1e-3
         ratio("plain forward pass (the floor)", lambda: model.outputs(x), lambda: own(x), repeats, "the bare network")
         ratio(
-            "one Grad-CAM", lambda: model.trace(x, [Target(3, "")], last), lambda: library(["grad_cam"], last, [3]),
-            repeats, "pytorch-grad-cam",
-        )  # fmt: skip
+            "one Grad-CAM",
+            lambda: xai.explain(model, image, "grad_cam", 3, layer=last[0]),
+            lambda: library(["grad_cam"], last, [3]),
+            repeats,
+            "pytorch-grad-cam",
+        )
         specs = [{"name": name, "layer": layer} for name in CAMS for layer in stages]
         ratio(
             "4 methods × 3 layers × 3 classes",
