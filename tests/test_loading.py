@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 import xai_core as xai
 from tests.conftest import timm_model
 from xai_core.errors import ModelError
-from xai_core.loading import is_safe_name
+from xai_core.loading import is_safe_name, parameters_of
 
 
 @pytest.fixture
@@ -280,6 +280,14 @@ def test_random_weights_follow_the_seed_and_are_said_loudly() -> None:
     assert digests[0] == digests[1] != digests[2]
     assert "Random weights" in models[0].identity["notice"]
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_size_of_a_network_is_known_without_making_it() -> None:
+    made = sum(p.numel() for p in timm_model("test_resnet").module.parameters())
+    assert parameters_of("test_resnet") == made
+    assert parameters_of("vit_gigantic_patch14_224") > 1_500_000_000
+    with pytest.raises(ModelError, match="No model is called"):
+        parameters_of("nonsense")
 
 
 def test_imagenet_models_speak_in_words() -> None:

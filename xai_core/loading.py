@@ -128,6 +128,13 @@ def load_demo(path: Path, device: str | None = None) -> Model:
     return model
 
 
+def parameters_of(name: str) -> int:
+    """How many numbers a timm architecture has, without making any of them. Raises ModelError for an unknown name."""
+    _check_architecture(name)
+    with torch.device("meta"):
+        return sum(weights.numel() for weights in create(name, pretrained=False).parameters())
+
+
 # timm by name -------------------------------------------------------------------------------------------------------
 
 

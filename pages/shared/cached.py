@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SEED = 0  # of random weights
 DOWNLOAD = "SECOND_LOOK_DOWNLOAD"  # set to 1, the page may download pretrained weights; else only what is here is used
+MOST_PARAMETERS = 500_000_000  # 2 GB in memory: a name typed by a visitor shall not exhaust the machine
 _importing = threading.Lock()
 _imported = False
 
@@ -68,8 +69,13 @@ def model(name: str, random: bool) -> Model:
 
 @st.cache_resource(max_entries=4, show_spinner="Loading the model")
 def _model(key: str, _name: str, _random: bool) -> Model:
-    from xai_core.loading import demo_models, load_model
+    from xai_core.loading import demo_models, load_model, parameters_of
 
+    if _name not in demo_models() and (size := parameters_of(_name)) > MOST_PARAMETERS:
+        raise ModelError(
+            f"{_name} has {size:,} parameters; this page opens models of up to {MOST_PARAMETERS:,}. "
+            "Choose a smaller one, or use the command line."
+        )
     try:
         return load_model(_name, pretrained=not _random, seed=SEED)
     except ModelError as error:

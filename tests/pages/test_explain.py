@@ -136,6 +136,12 @@ def test_hub_addresses_and_folders_are_refused_on_the_page(explain: Opener, name
     assert "cannot be opened from this page" in app.error[0].value
 
 
+def test_a_model_too_large_for_a_shared_page_is_met_with_a_sentence(explain: Opener):
+    app = explain(sample="cat", model="vit_gigantic_patch14_224", random="true", method="grad_cam")
+    assert not app.exception
+    assert "this page opens models of up to" in app.error[0].value.replace("\N{WORD JOINER}", "").replace("\\", "")
+
+
 def test_random_weights_are_said_wherever_the_model_is_shown(explain: Opener):
     app = explain(sample="cat", model="test_resnet", random="true", method="grad_cam")
     assert not app.exception
