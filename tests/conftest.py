@@ -6,6 +6,7 @@ import io
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,8 @@ import xai_core as xai
 from xai_core.models import Model
 from xai_core.records import Image
 
+hypothesis.settings.register_profile("same every time", derandomize=True)
+hypothesis.settings.load_profile("same every time")
 torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,10 +26,14 @@ def _drawable() -> frozenset[int]:
     return frozenset(get_font(findfont(FONT)).get_charmap())
 
 
+def _is_drawable(character: str) -> bool:
+    return character.isprintable() and ord(character) in _drawable()
+
+
 def clean(text: str, longest: int) -> str:
     """`text` as one line of visible characters, at most `longest` of them; a box stands for one the font lacks."""
     kept = "".join(
-        " " if character.isspace() else character if ord(character) in _drawable() else "\N{WHITE SQUARE}"
+        " " if character.isspace() else character if _is_drawable(character) else "\N{WHITE SQUARE}"
         for character in text[: 4 * longest]
         if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
     )
