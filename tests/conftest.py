@@ -92,6 +92,40 @@ def convolutions() -> nn.Module:
     )
 
 
+class Transformer(nn.Module):
+    """A class token and 4 x 4 patches, two blocks of attention, and a head that reads the class token."""
+
+    num_prefix_tokens = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, stride=8)
+        self.token = nn.Parameter(torch.randn(1, 1, 16) / 4)
+        self.places = nn.Parameter(torch.randn(1, 17, 16) / 4)
+        self.blocks = nn.Sequential(Block(), Block())
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), patches], dim=1) + self.places
+        return self.head(self.blocks(tokens)[:, 0])
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(16), nn.LayerNorm(16)
+        self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.mlp = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, tokens, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(n, tokens, 3, 2, 8).permute(2, 0, 3, 1, 4)
+        seen = nn.functional.scaled_dot_product_attention(q, k, v)
+        x = x + self.proj(seen.transpose(1, 2).reshape(n, tokens, width))
+        return x + self.mlp(self.norm2(x))
+
+
 class Linear(nn.Module):
     """f(x) = W x."""
 
@@ -130,6 +164,11 @@ def cnn() -> Model:
 
 
 @pytest.fixture
+def transformer() -> Model:
+    return wrapped(seeded(Transformer))
+
+
+@pytest.fixture
 def linear() -> Model:
     return wrapped(seeded(Linear))
 
@@ -151,13 +190,29 @@ def timm_model(name: str) -> Model:
     """A timm network with random weights, made once for the whole run; "resnet18 at 96 pixels" is a quicker one."""
     if name not in _timm:
         architecture, _, side = name.removesuffix(" pixels").partition(" at ")
-        model = xai.load_model(architecture, pretrained=False, seed=0, device="cpu")
         if side:
-            model = xai.wrap_model(
-                model.module, labels=model.labels, input_size=(3, int(side), int(side)), name=name, device="cpu"
+            module = created(architecture, int(side))
+            labels = [f"class {i}" for i in range(module.num_classes)]
+            _timm[name] = xai.wrap_model(
+                module, labels=labels, input_size=(3, int(side), int(side)), name=name, device="cpu"
             )
-        _timm[name] = model
+        else:
+            _timm[name] = xai.load_model(architecture, pretrained=False, seed=0, device="cpu")
     return _timm[name]
+
+
+def created(architecture: str, side: int) -> nn.Module:
+    """A timm network for pictures of that side, told to those that must know it beforehand."""
+    from xai_core.loading import create
+
+    try:
+        network = create(architecture, pretrained=False, img_size=side)
+    except TypeError:
+        network = create(architecture, pretrained=False)
+    head = network.get_classifier()
+    if isinstance(head, nn.Linear) and not head.weight.any():  # a head that starts at zero says nothing of any picture
+        head.weight.data.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
+    return network
 
 
 def quick(name: str) -> dict[str, object]:
@@ -165,7 +220,12 @@ def quick(name: str) -> dict[str, object]:
     small = {
         "integrated_gradients": {"steps": 8},
         "gradient_shap": {"samples": 8},
+        "expected_gradients": {"samples": 8},
+        "kernel_shap": {"samples": 50, "segments": 20},
+        "partition_shap": {"evaluations": 50},
         "lime": {"samples": 50, "segments": 20},
         "occlusion": {"window": 0.25, "stride": 1.0},
+        "rise": {"samples": 50, "cells": 4},
+        "smooth_grad": {"samples": 8},
     }
     return {"name": name, **small.get(name, {})}

@@ -25,10 +25,13 @@ ROWS = [
     {"raster", "colours"},
     {"dicom", "canvas"},
     {"images"},
-    {"layers", "devices", "baselines"},
+    {"layers", "devices", "baselines", "account", "attention", "principal", "shapley", "rules"},
+    {"difference_rules", "relevance_rules"},
     {"models", "figures"},
+    {"backgrounds", "superpixels"},
     {"loading", "methods", "truth"},
     {"pipeline", "manifest", "provenance", "seal", "store", "verification"},
+    {"validity", "tables"},
     {"demo", "__main__", ""},
 ]
 HEAVY = {"timm", "pytorch_grad_cam", "captum", "shap", "lime", "sklearn", "skimage", "matplotlib", "pandas"}
@@ -147,12 +150,14 @@ def test_importing_the_package_costs_nothing() -> None:
 
 
 def test_every_setting_is_declared_with_its_limits_and_words() -> None:
+    from xai_core.methods import FAMILIES
     from xai_core.registry import settings
 
     for method in xai.METHODS:
         cls = xai.METHODS[method]
         assert cls.label
-        assert cls.family in ("class activation", "gradient", "Shapley", "perturbation")
+        assert cls.family in FAMILIES
+        assert cls.summary().endswith("."), f"{method} does not say in its first sentence what it does"
         for field in settings(cls):
             words = field.metadata
             assert words["help"], f"{method}.{field.name} has no help"

@@ -208,3 +208,52 @@ def test_swin_tokens_are_laid_out_as_the_picture_is() -> None:
     row, column = np.unravel_index(int(change.argmax()), change.shape)
     assert row < 14
     assert column >= 42
+
+
+def test_the_door_takes_half_precision_and_answers_in_single(cnn: Model) -> None:
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).half()
+    targets = [Target(0, "class 0"), Target(2, "class 2")]
+    assert cnn.outputs(x).dtype == cnn.gradients(x, targets).dtype == torch.float32
+    torch.testing.assert_close(cnn.outputs(x), cnn.outputs(x.float()))
+    torch.testing.assert_close(cnn.gradients(x, targets), cnn.gradients(x.float(), targets))
+
+
+def test_one_picture_in_several_rows_goes_forward_once_and_backward_for_each_target(cnn: Model) -> None:
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    targets = [Target(i, f"class {i}") for i in (2, 0, 1)]
+    asked = cnn.asked()
+    logits = asked.outputs(x.expand(3, -1, -1, -1))
+    slopes = asked.gradients(x.expand(3, -1, -1, -1), targets)
+    traces = asked.trace(x.expand(3, -1, -1, -1), targets, ["1", "3"])
+    assert (asked.sent.forward, asked.sent.backward) == (3, 6)
+    assert (asked.passes.forward, asked.passes.backward) == (9, 6)
+    for i, target in enumerate(targets):
+        assert torch.equal(logits[i], cnn.outputs(x)[0])
+        assert torch.equal(slopes[i], cnn.gradients(x, [target])[0])
+        for layer, trace in cnn.trace(x, [target], ["1", "3"]).items():
+            assert torch.equal(traces[layer].activations[i], trace.activations[0])
+            assert torch.equal(traces[layer].gradients[i], trace.gradients[0])
+
+
+@pytest.mark.parametrize("layer", ["1", "blocks.0"])
+def test_silencing_a_channel_is_what_setting_it_to_zero_by_hand_gives(
+    layer: str, cnn: Model, transformer: Model
+) -> None:
+    model = cnn if layer == "1" else transformer
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    silenced = model.without_channels(x, layer, [5, 0, 2])
+    for row, channel in zip(silenced, (5, 0, 2), strict=True):
+        with model.borrowed() as network:
+
+            def zero(_: object, __: object, output: torch.Tensor, channel: int = channel) -> torch.Tensor:
+                kept = torch.ones_like(output)
+                kept[:, channel] = 0 if output.ndim == 4 else 1
+                if output.ndim == 3:
+                    kept[..., channel] = 0
+                return output * kept
+
+            network.get_submodule(layer).register_forward_hook(zero)
+            with torch.no_grad():
+                torch.testing.assert_close(row, network(x)[0])
+    assert not torch.equal(silenced[0], silenced[1])
+    assert not any(part._forward_hooks for part in model.module.modules())

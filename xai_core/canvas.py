@@ -129,16 +129,17 @@ class Canvas:
         axes.set_axis_off()
         step = min(height / len(shown), 0.48)
         for row, number in enumerate(shown):
-            probability, colour = float(prediction.probabilities[number]), ACCENT if number == target else PALE
-            axes.barh(row * step + 0.25, 1, height=0.13, color="#eef1f4")
-            axes.barh(row * step + 0.25, probability, height=0.13, color=colour)
+            if prediction.task != "regression":
+                share, colour = float(prediction.probabilities[number]), ACCENT if number == target else PALE
+                axes.barh(row * step + 0.25, 1, height=0.13, color="#eef1f4")
+                axes.barh(row * step + 0.25, share, height=0.13, color=colour)
             bold = "bold" if number == target else "normal"
             words = {"fontsize": 7.8, "fontfamily": FONT, "parse_math": False, "va": "baseline", "color": INK}
             rank = "" if row < 5 else f"  (rank {int(np.flatnonzero(order == number)[0]) + 1})"
             axes.text(
                 0, row * step + 0.14, clean(prediction.labels[number], 26 - len(rank)) + rank, fontweight=bold, **words
             )
-            axes.text(1, row * step + 0.14, percent(probability), ha="right", fontweight=bold, **words)
+            axes.text(1, row * step + 0.14, answered(prediction, number), ha="right", fontweight=bold, **words)
         self.text(x, y + len(shown) * step + 0.08, "Bold, blue: the class this map explains.", 7, GREY)
 
     @staticmethod
@@ -150,6 +151,13 @@ class Canvas:
         canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def answered(prediction: Prediction, number: int) -> str:
+    """What a model says of class `number`: its probability, or for a regression the value."""
+    if prediction.task == "regression":
+        return f"{prediction.logits[number]:.4g}"
+    return percent(float(prediction.probabilities[number]))
 
 
 def percent(probability: float) -> str:

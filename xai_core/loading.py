@@ -24,6 +24,7 @@ from torch import nn
 from xai_core.errors import ModelError
 from xai_core.images import Preprocessing
 from xai_core.models import Model
+from xai_core.records import TASKS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODELS = ASSETS / "models"
@@ -45,6 +46,7 @@ def load_model(
     checkpoint: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
     pretrained: bool = True,
+    task: str = TASKS[0],
     seed: int = 0,
     device: str | None = None,
 ) -> Model:
@@ -53,10 +55,11 @@ def load_model(
     `name` is a demo model, any timm architecture (with timm's own `hf-hub:…` and `local-dir:…`), the architecture of
     `checkpoint`, or, with `pretrained=False`, an architecture whose weights are drawn at random from `seed`: such a
     model knows nothing, and says so wherever it is shown. `labels` is a list, or a text file with one label a line.
-    Raises ModelError with what is wrong and what to do.
+    `task` says what the outputs mean: "single label", "multi label" or "regression". Raises ModelError with what is
+    wrong and what to do.
     """
     if is_safe_name(name) and (demo := DEMO_MODELS / f"{name}.safetensors").is_file():
-        if checkpoint is not None or labels is not None or not pretrained:
+        if checkpoint is not None or labels is not None or not pretrained or task != TASKS[0]:
             raise ModelError(
                 f"{name} is a demo model, which brings its own weights and labels. For a checkpoint, other labels or "
                 f"random weights name a timm architecture instead, such as {read_card(demo)['architecture']}."
@@ -64,8 +67,8 @@ def load_model(
         return load_demo(demo, device)
     given = _read_labels(labels)
     if checkpoint is not None:
-        return _load_checkpoint(name, Path(checkpoint), given, device)
-    return _load_timm(name, given, pretrained, seed, device)
+        return _load_checkpoint(name, Path(checkpoint), given, task, device)
+    return _load_timm(name, given, pretrained, task, seed, device)
 
 
 def wrap_model(
@@ -75,15 +78,17 @@ def wrap_model(
     input_size: tuple[int, int, int] = (3, 224, 224),
     mean: Sequence[float] = (0.485, 0.456, 0.406),
     std: Sequence[float] = (0.229, 0.224, 0.225),
+    task: str = TASKS[0],
     name: str = "wrapped",
     device: str | None = None,
 ) -> Model:
     """Your own network as a Model. A copy of `module` is taken, so that yours stays as it is.
 
-    It takes (n, 3, h, w) pictures, normalised by `mean` and `std`, and gives (n, classes) logits.
+    It takes (n, 3, h, w) pictures, normalised by `mean` and `std`, and gives (n, classes) logits. `task` says what they
+    mean: "single label", "multi label" (each label has a probability of its own) or "regression".
     """
     preprocessing = Preprocessing(input_size=input_size, mean=tuple(mean), std=tuple(std))  # type: ignore[arg-type]
-    return Model(copy.deepcopy(module), name=name, labels=labels, preprocessing=preprocessing, device=device)
+    return Model(copy.deepcopy(module), name=name, labels=labels, preprocessing=preprocessing, task=task, device=device)
 
 
 def is_safe_name(name: str) -> bool:
@@ -138,7 +143,9 @@ def parameters_of(name: str) -> int:
 # timm by name -------------------------------------------------------------------------------------------------------
 
 
-def _load_timm(name: str, labels: list[str] | None, pretrained: bool, seed: int, device: str | None) -> Model:
+def _load_timm(
+    name: str, labels: list[str] | None, pretrained: bool, task: str, seed: int, device: str | None
+) -> Model:
     _check_architecture(name)
     facts: dict[str, Any] = {"architecture": name}
     if pretrained:
@@ -148,7 +155,7 @@ def _load_timm(name: str, labels: list[str] | None, pretrained: bool, seed: int,
         module = create(name, seed, pretrained=False, **({"num_classes": len(labels)} if labels else {}))
         facts["weights"] = f"drawn at random, seed {seed}"
         facts["notice"] = "Random weights: this network has learnt nothing, and its maps mean nothing."
-    return _finished(module, name, labels, device, facts)
+    return _finished(module, name, labels, task, device, facts)
 
 
 def _pretrained(name: str) -> nn.Module:
@@ -227,7 +234,7 @@ def create(name: str, seed: int = 0, **settings: Any) -> nn.Module:
 
 
 def _finished(
-    module: nn.Module, name: str, labels: list[str] | None, device: str | None, facts: Mapping[str, Any]
+    module: nn.Module, name: str, labels: list[str] | None, task: str, device: str | None, facts: Mapping[str, Any]
 ) -> Model:
     from timm.data.config import resolve_model_data_config
 
@@ -238,7 +245,7 @@ def _finished(
     if len(named) != classes:
         raise ModelError(f"{name} has {classes} outputs but {len(named)} labels were given. Give one label per output.")
     preprocessing = Preprocessing.from_timm(resolve_model_data_config(module))  # type: ignore[no-untyped-call]
-    return Model(module, name=name, labels=named, preprocessing=preprocessing, device=device, facts=facts)
+    return Model(module, name=name, labels=named, preprocessing=preprocessing, task=task, device=device, facts=facts)
 
 
 def _known_labels(classes: int) -> list[str]:
@@ -269,7 +276,7 @@ def _read_labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> list[
 # checkpoints --------------------------------------------------------------------------------------------------------
 
 
-def _load_checkpoint(name: str, path: Path, labels: list[str] | None, device: str | None) -> Model:
+def _load_checkpoint(name: str, path: Path, labels: list[str] | None, task: str, device: str | None) -> Model:
     _check_architecture(name)
     weights, taken = _tensors(path)
     classes = _classes_in(name, weights, path)
@@ -281,7 +288,7 @@ def _load_checkpoint(name: str, path: Path, labels: list[str] | None, device: st
     _check_fit(name, path, module, weights)
     module.load_state_dict(weights)
     facts = {"architecture": name, "weights": f"checkpoint {path.name}" + (f", {taken}" if taken else "")}
-    return _finished(module, name, labels, device, facts)
+    return _finished(module, name, labels, task, device, facts)
 
 
 def _tensors(path: Path) -> tuple[dict[str, torch.Tensor], str]:

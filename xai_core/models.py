@@ -9,11 +9,14 @@ and leaves nothing behind.
     model.scalars(x, targets)            (n,) the explained scalar of each picture
     model.gradients(x, targets)          (n, 3, h, w) its derivative by the input
     model.trace(x, targets, layers)      activations and gradients per layer: one forward, one backward to the layer
+    model.attention(x, targets)          weights of every attention operation, and their gradients
+    model.without_channels(x, layer, channels)    logits of one picture, each with one channel silenced
     model.embed(x)                       (n, d) features before the head
     with model.borrowed() as network:    a private copy, for libraries that must change the network itself
 
 `x` is (n, 3, h, w) float32, or anything with a length and slices that are (`Made` builds its pictures on demand).
-Every answer is float32 on the CPU.
+One picture expanded to n rows goes forward once, whatever its n targets are. Pictures that hold values that are not
+finite raise SettingError. Every answer is float32 on the CPU.
 """
 
 from __future__ import annotations
@@ -23,44 +26,33 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import nn
 
+from xai_core.account import Account, Answer, Made, Pictures, Progress, is_one_picture
+from xai_core.attention import Tokens, find_tokens, hearing_attention
 from xai_core.devices import batch_that_fits, best_device, is_out_of_memory, usable_device
-from xai_core.errors import Cancelled, MemoryShortError, SettingError, UnsupportedError
+from xai_core.errors import MemoryShortError, SettingError, UnsupportedError
 from xai_core.images import Preprocessing
 from xai_core.layers import Layer, find_layers, listening
-from xai_core.records import Passes, Target
+from xai_core.records import TASKS, Passes, Target
+from xai_core.rules import Operations
 
-NOTHING = Passes()
-Progress = Callable[[int], None]  # told how many pictures have gone through so far
 Chooser = Callable[[slice, torch.Tensor], Sequence[Target]]  # rows and their logits to their targets
 
 
-class Pictures(Protocol):
-    """What the door takes: a tensor, or something that makes the asked-for rows of one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: slice, /) -> torch.Tensor: ...
+__all__ = ["Attention", "Made", "Model", "Rules", "Trace", "weights_digest"]
 
 
-@dataclass(frozen=True)
-class Made:
-    """`count` pictures, made by `make(start, stop)` only when their batch is due, so that memory stays flat."""
+class Rules(Protocol):
+    """What operations pass back in place of their derivative."""
 
-    count: int
-    make: Callable[[int, int], torch.Tensor]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, rows: slice, /) -> torch.Tensor:
-        return self.make(rows.start, rows.stop)
+    def reading(self, pictures: int) -> AbstractContextManager[Any]:
+        """Entered around the forward and the backward pass of one batch that explains so many pictures."""
+        ...
 
 
 class Trace(NamedTuple):
@@ -70,46 +62,21 @@ class Trace(NamedTuple):
     gradients: torch.Tensor
 
 
-class _Answer(NamedTuple):
-    value: Any
-    seconds: float
-    notes: tuple[str, ...]
+class Attention(NamedTuple):
+    """What one attention operation did: `weights` and `gradients` of the target by them, (n, heads, tokens, tokens)."""
+
+    weights: torch.Tensor
+    gradients: torch.Tensor
 
 
-@dataclass
-class _Call:
-    """One caller's account: what it wants to hear, what it has cost, what it has already been told."""
-
-    progress: Progress | None = None
-    cancel: threading.Event | None = None
-    x: torch.Tensor | None = None  # questions about exactly this tensor are answered once
-    passes: Passes = NOTHING  # that the answers rest on
-    sent: Passes = NOTHING  # that really went through the network
-    spared: float = 0.0  # seconds that shared answers would have taken again
-    notes: list[str] = field(default_factory=list)
-    answers: dict[Any, _Answer] = field(default_factory=dict)
-
-    def count(self, cost: Passes) -> None:
-        self.sent += cost
-        if self.progress is not None and cost.forward:
-            self.progress(self.sent.forward)
-
-    def note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
-    def stop_if_cancelled(self) -> None:
-        if self.cancel is not None and self.cancel.is_set():
-            raise Cancelled("Cancelled. Nothing of it was kept.")
-
-
-T = TypeVar("T", torch.Tensor, dict[str, Trace])
+T = TypeVar("T")
 
 
 class Model:
     """A frozen classifier with its labels, its preprocessing and one door.
 
-    `load_model` and `wrap_model` make one. `facts` are words about its origin that travel in `identity`.
+    `load_model` and `wrap_model` make one. `task` says what the outputs mean: "single label" (classes that exclude one
+    another), "multi label" or "regression". `facts` are words about its origin that travel in `identity`.
     """
 
     def __init__(
@@ -119,9 +86,12 @@ class Model:
         name: str,
         labels: Sequence[str],
         preprocessing: Preprocessing,
+        task: str = TASKS[0],
         device: str | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
+        if task not in TASKS:
+            raise SettingError(f"No task is called {task!r}. Choose one of {', '.join(TASKS)}.")
         self.name = name
         self.labels = tuple(labels)
         self.preprocessing = preprocessing
@@ -129,7 +99,7 @@ class Model:
         self.module = module.float().eval().requires_grad_(False)
         self.card: Mapping[str, Any] = {}
         self._lock = threading.Lock()
-        self._call = _Call()
+        self._account = Account()
         self._measured: dict[str, Any] = {}
         digest = weights_digest(module)
         try:
@@ -150,6 +120,7 @@ class Model:
             "weights_sha256": digest,
             "preprocessing_sha256": preprocessing.sha256,
             "classes": len(self.labels),
+            "task": task,
             "parameters": sum(p.numel() for p in module.parameters()),
             "device": str(self.device),
             "dtype": "float32",
@@ -170,15 +141,35 @@ class Model:
     def scalars(self, x: Pictures, targets: Sequence[Target]) -> torch.Tensor:
         """(n,) each picture's target, one target per picture."""
         logits = self.outputs(x)
-        return torch.cat([target.read(row[None]) for row, target in _pairs(logits, targets)])
+        return torch.cat([target.read(row[None]) for row, target in zip(logits, targets, strict=True)])
 
-    def gradients(self, x: Pictures, targets: Sequence[Target]) -> torch.Tensor:
-        """(n, 3, h, w) derivative of each picture's target by the picture."""
-        cost = Passes(len(x), len(x))
-        ask = ("gradients", tuple(targets))
-        return self._remembered(
-            ask, x, cost, lambda: self._in_batches(x, lambda piece, rows: self._backward(piece, targets[rows]), back=1)
-        )
+    def gradients(
+        self,
+        x: Pictures,
+        targets: Sequence[Target],
+        rules: Rules | None = None,
+        beside: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(n, 3, h, w) derivative of each picture's target by the picture.
+
+        With `rules`, what they pass back instead. `beside`, (n, 3, h, w), goes forward in the same pass after the
+        pictures, for rules that compare the two; nothing is read from its outputs.
+        """
+        if rules is None:
+            return self._remembered(
+                ("gradients", tuple(targets)),
+                x,
+                Passes(len(x), len(x)),
+                lambda: self._in_batches(x, lambda piece, rows: self._backward(piece, targets[rows]), back=1),
+            )
+        forth = 1 if beside is None else 2
+        self._account.passes += Passes(forth * len(x), len(x))
+
+        def work(piece: torch.Tensor, rows: slice) -> torch.Tensor:
+            with rules.reading(len(piece)):
+                return self._backward(piece, targets[rows], None if beside is None else beside[rows])
+
+        return self._in_batches(x, work, forth=forth, back=1, shared=False)
 
     def trace(self, x: Pictures, targets: Sequence[Target], layers: Sequence[str]) -> dict[str, Trace]:
         """Activations and their gradients per layer: one forward pass, one backward pass down to the first layer.
@@ -188,18 +179,56 @@ class Model:
         for name in layers:
             self.layer(name)
         question = ("trace", tuple(targets))
-        known = self._call.answers.get(question)
-        if known is not None and x is self._call.x and not set(layers) <= known.value.keys():
-            del self._call.answers[question]
+        known = self._account.answers.get(question)
+        if known is not None and x is self._account.x and not set(layers) <= known.value.keys():
+            del self._account.answers[question]
         traces = self._remembered(
             question,
             x,
             Passes(len(x), len(x)),
             lambda: self._in_batches(
-                x, lambda piece, rows: self._traced(piece, lambda _: targets[rows], layers), back=1
+                x, lambda piece, rows: self._traced(piece, rows, lambda _: targets[rows], layers), back=1
             ),
         )
         return {name: traces[name] for name in layers}
+
+    def attention(self, x: Pictures, targets: Sequence[Target] | None = None) -> list[Attention]:
+        """The weights of every attention operation in the order of running, and their gradients.
+
+        Without `targets`, gradients are zero and no backward pass is run.
+        """
+        back = 0 if targets is None else 1
+
+        def work(piece: torch.Tensor, rows: slice) -> list[Attention]:
+            with torch.set_grad_enabled(bool(back)), hearing_attention() as heard:
+                logits = self.module(piece.detach())
+                found = [None] * len(heard) if targets is None else _slopes(logits, targets[rows], heard)
+            return [Attention(*_answers(w, slope, rows)) for w, slope in zip(heard, found, strict=True)]
+
+        cost = Passes(len(x), back * len(x))
+        question = ("attention", targets and tuple(targets))
+        return self._remembered(question, x, cost, lambda: self._in_batches(x, work, back=back))
+
+    def without_channels(self, x: torch.Tensor, layer: str, channels: Sequence[int]) -> torch.Tensor:
+        """(len(channels), classes) logits of one (1, 3, h, w) picture, each with one channel of `layer` set to zero."""
+        place, part = self.layer(layer), self.module.get_submodule(layer)
+
+        def work(piece: torch.Tensor, rows: slice) -> torch.Tensor:
+            def silence(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+                kept = output.clone()
+                for row, channel in enumerate(channels[rows]):
+                    kept[row].select(0 if place.form == "channels first" else -1, channel).zero_()
+                return kept
+
+            handle = part.register_forward_hook(silence)
+            try:
+                return self._forward(piece, rows)
+            finally:
+                handle.remove()
+
+        many = x.expand(len(channels), -1, -1, -1)
+        self._account.passes += Passes(len(channels))
+        return self._in_batches(many, work, shared=False)
 
     def outputs_and_trace(self, x: torch.Tensor, choose: Chooser, layers: Sequence[str]) -> torch.Tensor:
         """(n, classes) logits, and in the same pass a trace of all `layers`, which `trace` then finds already answered.
@@ -214,21 +243,21 @@ class Model:
 
             def after(output: torch.Tensor) -> Sequence[Target]:
                 nonlocal said, chosen
-                said = output.detach().float().cpu()
+                said = _as_many(output.detach().float().cpu(), rows)
                 chosen = list(choose(rows, said))
                 return chosen
 
-            traces = self._traced(piece, after, layers)
+            traces = self._traced(piece, rows, after, layers)
             logits.append(said)  # only now: a batch that did not fit is asked again
             targets.extend(chosen)
             return traces
 
         traces = self._in_batches(x, work, back=1)
-        if x is self._call.x:
-            seconds, notes = time.perf_counter() - start, tuple(self._call.notes)
-            self._call.answers[("outputs",)] = _Answer(torch.cat(logits), seconds, notes)
-            self._call.answers["trace", tuple(targets)] = _Answer(traces, seconds, notes)
-        self._call.passes += Passes(len(x), len(x))
+        if x is self._account.x:
+            seconds, notes = time.perf_counter() - start, tuple(self._account.notes)
+            self._account.answers[("outputs",)] = Answer(torch.cat(logits), seconds, notes)
+            self._account.answers["trace", tuple(targets)] = Answer(traces, seconds, notes)
+        self._account.passes += Passes(len(x), len(x))
         return torch.cat(logits)
 
     def embed(self, x: Pictures) -> torch.Tensor:
@@ -249,7 +278,7 @@ class Model:
             finally:
                 for hook in hooks:
                     hook.remove()
-            return seen[-1].flatten(1).cpu()  # what the last of them to run has read
+            return _as_many(seen[-1].flatten(1).cpu(), rows)  # what the last of them to run has read
 
         return self._remembered(("embed",), x, Passes(len(x)), lambda: self._in_batches(x, forward))
 
@@ -259,7 +288,7 @@ class Model:
 
         Its passes are counted, and it stops when the caller cancels.
         """
-        call = self._call
+        call = self._account
         with self._lock:
             network = copy.deepcopy(self.module)
 
@@ -296,6 +325,30 @@ class Model:
             flows.update({key: bool(trace.gradients.abs().max() > 0) for key, trace in traces.items()})
         return flows[name]
 
+    def operations(self) -> frozenset[str]:
+        """Names of the torch functions that a picture goes through, measured on a noise picture: "conv2d", "relu"."""
+        if "operations" not in self._measured:
+            x = torch.randn((1, *self.preprocessing.input_size), generator=torch.Generator().manual_seed(0))
+
+            def work(piece: torch.Tensor, _: slice) -> frozenset[str]:
+                with torch.enable_grad(), Operations() as met:
+                    self.module(piece.clone().requires_grad_(True))
+                return frozenset(met.names)
+
+            self._measured["operations"] = self.asked()._in_batches(x, work)
+        names: frozenset[str] = self._measured["operations"]
+        return names
+
+    def attends(self) -> Tokens:
+        """Where the picture is among the tokens, and which the head reads, or why not; measured on a noise picture."""
+        if "tokens" not in self._measured:
+            x = torch.randn((1, *self.preprocessing.input_size), generator=torch.Generator().manual_seed(0))
+            self._measured["tokens"] = self.asked()._in_batches(
+                x, lambda piece, _: find_tokens(self.module, piece, self.layers.values(), self.name)
+            )
+        tokens: Tokens = self._measured["tokens"]
+        return tokens
+
     @property
     def default_layer(self) -> str | None:
         """The deepest stage that the target depends on, or None where nothing has a height and a width."""
@@ -309,77 +362,103 @@ class Model:
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
         x: torch.Tensor | None = None,
+        background: torch.Tensor | None = None,
     ) -> Model:
         """The same network for one caller, with an account of its own.
 
         Questions about the tensor `x` are put to the network once, however many methods ask them. `progress` is told
-        how many pictures have gone through. When `cancel` is set, the next batch raises Cancelled.
+        how many pictures have gone through. When `cancel` is set, the next batch raises Cancelled. `background` are
+        (k, 3, h, w) pictures that some methods compare with.
         """
         caller = copy.copy(self)
-        caller._call = _Call(progress, cancel, x)
+        caller._account = Account(progress, cancel, x, background)
         return caller
+
+    @property
+    def background(self) -> torch.Tensor:
+        """(k, 3, h, w) pictures that this caller wants to compare with; raises SettingError where it gave none."""
+        if self._account.background is None:
+            raise SettingError("The background is set to pictures, but none were given. Give some, or choose blurs.")
+        return self._account.background
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence that must be known to read the map that is being made."""
+        self._account.note(sentence)
+
+    def absorb(self, amounts: torch.Tensor) -> None:
+        """Book (n,) parts of what the values promise to add up to, that no pixel can hold: the share of biases."""
+        self._account.absorbed = amounts
 
     def stop_if_cancelled(self) -> None:
         """Raise Cancelled if this caller has cancelled."""
-        self._call.stop_if_cancelled()
+        self._account.stop_if_cancelled()
 
     @property
     def passes(self) -> Passes:
         """Pictures that this caller's answers rest on."""
-        return self._call.passes
+        return self._account.passes
 
     @property
     def sent(self) -> Passes:
         """Pictures that really went through the network for this caller: less than `passes` where they were shared."""
-        return self._call.sent
+        return self._account.sent
 
     @property
     def spared(self) -> float:
         """Seconds that this caller's answers rest on, but that were spent on an earlier question."""
-        return self._call.spared
+        return self._account.spared
 
     def take_notes(self) -> tuple[str, ...]:
         """What this caller should know since it last asked, such as a batch that had to be made smaller."""
-        notes, self._call.notes = tuple(self._call.notes), []
+        notes, self._account.notes = tuple(self._account.notes), []
         return notes
+
+    def take_absorbed(self) -> torch.Tensor | None:
+        """What `absorb` booked since this caller last asked."""
+        amounts, self._account.absorbed = self._account.absorbed, None
+        return amounts
 
     # how it is done -------------------------------------------------------------------------------------------------
 
     def _forward(self, piece: torch.Tensor, rows: slice) -> torch.Tensor:
         with torch.no_grad():
             logits: torch.Tensor = self.module(piece)
-        return logits.float().cpu()
+        return _as_many(logits.float().cpu(), rows)
 
-    def _backward(self, piece: torch.Tensor, targets: Sequence[Target]) -> torch.Tensor:
+    def _backward(
+        self, piece: torch.Tensor, targets: Sequence[Target], beside: torch.Tensor | None = None
+    ) -> torch.Tensor:
         piece = piece.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            total = _sum_of_targets(self.module(piece), targets)
-            (gradient,) = _slopes(total, [piece])
-        return (torch.zeros_like(piece) if gradient is None else gradient).cpu()
+            both = piece if beside is None else torch.cat([piece, beside.to(piece)])
+            (gradient,) = _slopes(self.module(both), targets, [piece])
+        return (torch.zeros_like(piece).expand(len(targets), -1, -1, -1) if gradient is None else gradient).cpu()
 
     def _traced(
-        self, piece: torch.Tensor, choose: Callable[[torch.Tensor], Sequence[Target]], names: Sequence[str]
+        self,
+        piece: torch.Tensor,
+        rows: slice,
+        choose: Callable[[torch.Tensor], Sequence[Target]],
+        names: Sequence[str],
     ) -> dict[str, Trace]:
         with torch.enable_grad(), listening(self.module, names) as heard:
             logits = self.module(piece.detach())
-            total = _sum_of_targets(logits, choose(logits))
-            found = _slopes(total, [heard[name] for name in names])
+            found = _slopes(logits, choose(logits), [heard[name] for name in names])
         traces = {}
-        for name, gradient in zip(names, found, strict=True):
-            to_grid, activation = self.layers[name].to_grid, heard[name].detach()
-            known = torch.zeros_like(activation) if gradient is None else gradient
-            traces[name] = Trace(to_grid(activation).float().cpu(), to_grid(known).float().cpu())
+        for name, slope in zip(names, found, strict=True):
+            to_grid = self.layers[name].to_grid
+            traces[name] = Trace(*map(to_grid, _answers(heard[name], slope, rows)))
         return traces
 
     def _remembered(self, question: tuple[Any, ...], x: Pictures, cost: Passes, answer: Callable[[], T]) -> T:
-        call = self._call
+        call = self._account
         call.passes += cost
         if x is not call.x:
             return answer()
         if question not in call.answers:
             start, earlier, call.notes = time.perf_counter(), call.notes, []
             value = answer()
-            call.answers[question] = _Answer(value, time.perf_counter() - start, tuple(call.notes))
+            call.answers[question] = Answer(value, time.perf_counter() - start, tuple(call.notes))
             call.notes = earlier
         else:
             call.spared += call.answers[question].seconds
@@ -389,18 +468,25 @@ class Model:
         found: T = known.value
         return found
 
-    def _in_batches(self, x: Pictures, work: Callable[[torch.Tensor, slice], T], back: int = 0) -> T:
+    def _in_batches(
+        self, x: Pictures, work: Callable[[torch.Tensor, slice], T], forth: int = 1, back: int = 0, shared: bool = True
+    ) -> T:
         """`work` over all of `x`, a batch at a time under the lock, halving a batch that does not fit.
 
-        The lock is given back between batches, so that a long job does not hold up a short one. `back` is 1 where
-        `work` also runs backward.
+        The lock is given back between batches, so that a long job does not hold up a short one. `forth` and `back` are
+        how often each picture goes forward and backward. `shared`: `work` takes one picture for many equal rows; else
+        each of them goes alone, so that its bytes are those of a lone question.
         """
-        batch, start, parts = self.batch, 0, []
+        one = is_one_picture(x)
+        batch, start, parts = (1 if one and not shared else self.batch), 0, []
+        once = shared and one
         while start < len(x):
-            self._call.stop_if_cancelled()
+            self._account.stop_if_cancelled()
             rows = slice(start, min(start + batch, len(x)))
             size = rows.stop - rows.start
-            piece, part = x[rows], None
+            piece, part = x[rows][:1] if once else x[rows], None
+            if not torch.isfinite(piece).all():
+                raise SettingError("A picture holds values that are not numbers (NaN or infinite). Decode it again.")
             try:
                 with self._lock:
                     part = work(piece.to(self.device, torch.float32), rows)
@@ -410,7 +496,7 @@ class Model:
             if part is not None:
                 parts.append(part)
                 start = rows.stop
-                self._call.count(Passes(size, size * back))
+                self._account.count(Passes(forth * len(piece), size * back))
                 continue
             # outside of `except`: the exception held on to the tensors that did not fit
             del piece
@@ -419,11 +505,12 @@ class Model:
             if size == 1:
                 raise MemoryShortError(
                     f"{self.name} does not fit the memory of {self.device} even with one picture. "
-                    "Choose a smaller model or another device."
+                    "Choose a smaller model, a smaller input size or another device."
                 )
             batch = size // 2
-            self._call.note(f"{self.device} ran out of memory, so the batch was reduced to {batch}.")
-        return _joined(parts)
+            self._account.note(f"{self.device} ran out of memory, so the batch was reduced to {batch}.")
+        whole: T = _joined(parts)
+        return whole
 
     def _look_inside(self) -> tuple[dict[str, Layer], tuple[str, ...], int, int]:
         x = torch.randn((1, *self.preprocessing.input_size), generator=torch.Generator().manual_seed(0))
@@ -440,24 +527,57 @@ def weights_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _slopes(total: torch.Tensor, inputs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
-    """d total / d each input; None where total does not depend on it."""
-    if not total.requires_grad:
-        return [None] * len(inputs)
-    return torch.autograd.grad(total, inputs, allow_unused=True)
+def _slopes(
+    logits: torch.Tensor, targets: Sequence[Target], inputs: Sequence[torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """d target / d each input, a row for each target; None where no target depends on it.
+
+    Pictures do not mix, so one scalar has the derivative of each by its own target. One row of logits with several
+    targets is differentiated once for each.
+    """
+    n = len(targets)
+    if len(logits) in (n, 2 * n):  # a picture's counterpart is read beside it, for rules that compare the two
+        scalars = [torch.stack([target.read(logits[i::n])[0] for i, target in enumerate(targets)]).sum()]
+    elif len(logits) == 1:
+        scalars = [target.read(logits)[0] for target in targets]
+    else:
+        raise ValueError(f"{len(targets)} targets for {len(logits)} pictures")
+    found: list[Sequence[torch.Tensor | None]] = []
+    for i, scalar in enumerate(scalars):
+        again = i + 1 < len(scalars)
+        found.append(
+            torch.autograd.grad(scalar, inputs, allow_unused=True, retain_graph=again)
+            if scalar.requires_grad
+            else [None] * len(inputs)
+        )
+    if len(found) == 1:
+        return list(found[0])
+    slopes: list[torch.Tensor | None] = []
+    for one, rows in zip(inputs, zip(*found, strict=True), strict=True):
+        known = [torch.zeros_like(one) if row is None else row for row in rows]
+        slopes.append(None if all(row is None for row in rows) else torch.cat(known))
+    return slopes
 
 
-def _pairs(rows: torch.Tensor, targets: Sequence[Target]) -> Iterator[tuple[torch.Tensor, Target]]:
-    return zip(rows, targets, strict=True)
+def _as_many(answer: torch.Tensor, rows: slice) -> torch.Tensor:
+    """An answer about one picture, for each of the equal rows that it stands for."""
+    return answer.expand(rows.stop - rows.start, *answer.shape[1:])
 
 
-def _sum_of_targets(logits: torch.Tensor, targets: Sequence[Target]) -> torch.Tensor:
-    """One scalar whose derivative by each picture is that of its own target, since pictures do not mix."""
-    return torch.stack([target.read(row[None])[0] for row, target in _pairs(logits, targets)]).sum()
+def _answers(heard: torch.Tensor, slope: torch.Tensor | None, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """What was heard and its slope, as float32 on the CPU, a row for each target."""
+    value = heard.detach().float().cpu()
+    return _as_many(value, rows), _as_many(torch.zeros_like(value) if slope is None else slope.float().cpu(), rows)
 
 
-def _joined(parts: Sequence[T]) -> T:
-    if isinstance(parts[0], torch.Tensor):
-        return torch.cat(parts)  # type: ignore[arg-type]
-    names = parts[0].keys()
-    return {n: Trace(*(torch.cat(pair) for pair in zip(*(p[n] for p in parts), strict=True))) for n in names}
+def _joined(parts: Sequence[Any]) -> Any:
+    """The answers of several batches as one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, torch.Tensor):
+        return torch.cat(list(parts))
+    if isinstance(first, dict):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    columns = [_joined(column) for column in zip(*parts, strict=True)]
+    return columns if isinstance(first, list) else type(first)(*columns)

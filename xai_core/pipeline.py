@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from xai_core.errors import SettingError, UnsupportedError
+from xai_core.errors import AuditError, Cancelled, SettingError, UnsupportedError
 from xai_core.methods import METHODS, Method
 from xai_core.models import Model
 from xai_core.records import Explanation, Image, Passes, Prediction, Target
 
 MethodSpec = str | Mapping[str, Any] | Method
 TargetSpec = int | str | Target | None
-GAP_LIMIT = 0.05  # of completeness, above which a map's sum is not what it promises
+GAP_LIMIT = 0.05  # of what the values promise to add up to; a map that misses it by more is not valid for the model
+Each = Callable[[int, int, Explanation], None]  # picture, method, and the map, as soon as it is there
+Failed = Callable[[int, int, AuditError], None]  # picture, method, and why there is no map
 SEEDS = 2**32  # that every generator takes
 PICTURES_AT_ONCE = 16  # on a GPU; more would only take memory for their traces
 
@@ -36,20 +40,23 @@ def explain(
     target: TargetSpec = None,
     *,
     seed: int = 0,
+    background: Sequence[Image] = (),
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
     **settings: Any,
 ) -> Explanation:
     """How much each pixel of `image` spoke for `target` (None: the predicted class), according to `method`.
 
-    `settings` are those of the method. `progress` is told (pictures through the network, pictures in all). Raises
-    UnsupportedError with the reason where the method says nothing about this network, SettingError for what is not
-    on offer, Cancelled once `cancel` is set.
+    `settings` are those of the method. `background` are pictures to compare with, for methods whose background is set
+    to "pictures". `progress` is told (pictures through the network, pictures in all). Raises UnsupportedError with the
+    reason where the method says nothing about this network, SettingError for what is not on offer, Cancelled once
+    `cancel` is set.
     """
-    chosen = METHODS.build(method)
-    if settings:
-        chosen = METHODS.build({**chosen.to_dict(), **settings})
-    return explain_many(model, [image], [chosen], [target], seed=seed, progress=progress, cancel=cancel)[0][0]
+    chosen = METHODS.build({**METHODS.build(method).to_dict(), **settings}) if settings else method
+    [[explanation]] = explain_many(
+        model, [image], [chosen], [target], seed=seed, background=background, progress=progress, cancel=cancel
+    )
+    return explanation
 
 
 def explain_many(
@@ -59,30 +66,41 @@ def explain_many(
     targets: Sequence[TargetSpec] | None = None,
     *,
     seed: int = 0,
+    background: Sequence[Image] = (),
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
+    each: Each | None = None,
+    failed: Failed | None = None,
 ) -> list[list[Explanation]]:
     """Every image by every method: a list per image, in the order of `methods`.
 
     Methods share what they ask of the network, so that all class activation methods together cost one forward and one
-    short backward pass. `targets` is one per image; None explains the predicted class.
+    short backward pass. `targets` is one per image; None explains the predicted class. One image given several times
+    in a row, with several targets, goes forward once. `each` is told of every map as soon as it is there, the cheapest
+    methods first. With `failed`, a method that makes no map is reported to it and left out, and the others go on;
+    without it, the first mistake is raised.
     """
     chosen = [METHODS.build(method) for method in methods]
     if not 0 <= seed < SEEDS:
         raise SettingError(f"Seed {seed} is not allowed. Choose one from 0 to {SEEDS - 1}.")
     if targets is not None and len(targets) != len(images):
         raise SettingError(f"{len(targets)} targets were given for {len(images)} pictures. Give one for each, or none.")
-    for method in chosen:
-        if reason := method.why_not(model):
+    fitted: dict[int, Method] = {}
+    for number, method in enumerate(chosen):
+        if (reason := method.why_not(model)) is None:
+            fitted[number] = method.fitted(model)
+        elif failed is None:
             raise UnsupportedError(reason)
-    fitted = [method.fitted(model) for method in chosen]
-    total = cost_of(model, fitted, len(images))
-    done, explained, size = 0, [], group_size(model)
-    for start in range(0, len(images), size):
-        group = images[start : start + size]
-        wanted = list(targets[start : start + size]) if targets is not None else [None] * len(group)
+        else:
+            for i in range(len(images)):
+                failed(i, number, UnsupportedError(reason))
+    cheapest_first = dict(sorted(fitted.items(), key=lambda one: _price(one[1], model)))
+    work = _Work(model, cheapest_first, seed, _seen(model, background), background, cancel, each, failed)
+    total, done, explained = cost_of(model, list(fitted.values()), len(images)), 0, []
+    for rows in _groups(images, group_size(model)):
+        wanted = list(targets[rows]) if targets is not None else [None] * len(images[rows])
         heard = None if progress is None else _from(done, total, progress)
-        part, sent = _explain_group(model, group, fitted, wanted, seed, heard, cancel)
+        part, sent = work.group(images[rows], wanted, rows.start, heard)
         explained.extend(part)
         done += sent
     return explained
@@ -96,6 +114,29 @@ def group_size(model: Model) -> int:
     return 1 if model.device.type == "cpu" else PICTURES_AT_ONCE
 
 
+def _groups(images: Sequence[Image], size: int) -> Iterator[slice]:
+    """Rows to ask about together: one picture that is given several times in a row, or up to `size` others."""
+    digests = [image.sha256 for image in images]
+
+    def times(start: int) -> int:
+        same = itertools.takewhile(lambda digest: digest == digests[start], digests[start:])
+        return min(len(list(same)), PICTURES_AT_ONCE)
+
+    start = 0
+    while start < len(images):
+        stop = start + times(start)
+        if stop == start + 1:
+            while stop < min(len(images), start + size) and times(stop) == 1:
+                stop += 1
+        yield slice(start, stop)
+        start = stop
+
+
+def _price(method: Method, model: Model) -> int:
+    cost = method.cost(model)
+    return 0 if method.shares else cost.forward + cost.backward
+
+
 def cost_of(model: Model, methods: Sequence[Method], images: int = 1) -> int:
     """Pictures that go forward through the network, at most, when all `methods` share what they can."""
     fitted = [method.fitted(model) for method in methods]
@@ -106,7 +147,10 @@ def cost_of(model: Model, methods: Sequence[Method], images: int = 1) -> int:
 
 
 def resolve_target(wanted: TargetSpec, prediction: Prediction) -> Target:
-    """A class number, a label or nothing (the predicted class) as a Target; raises SettingError for another."""
+    """A class number, a label, a Target or nothing (the predicted class) as the Target of this model.
+
+    Raises SettingError for a class or a kind that the model does not have.
+    """
     labels = prediction.labels
     if isinstance(wanted, Target):
         index = wanted.index
@@ -115,8 +159,10 @@ def resolve_target(wanted: TargetSpec, prediction: Prediction) -> Target:
     elif isinstance(wanted, str):
         found = [i for i, label in enumerate(labels) if label == wanted]
         if not found:
-            shown = ", ".join(labels[:8]) + (" …" if len(labels) > 8 else "")
-            raise SettingError(f"No class is called {wanted!r}. The model's classes are {shown}.")
+            near = difflib.get_close_matches(wanted, labels, n=3, cutoff=0.5) if len(labels) > 8 else []
+            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            shown = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+            raise SettingError(f"No class is called {wanted!r}. {hint or f'The classes are {shown}.'}")
         if len(found) > 1:
             raise SettingError(f"Classes {found} are all called {wanted!r}. Name one by its number.")
         index = found[0]
@@ -125,94 +171,164 @@ def resolve_target(wanted: TargetSpec, prediction: Prediction) -> Target:
     for number in (index, *((wanted.against,) if isinstance(wanted, Target) and wanted.against is not None else ())):
         if not 0 <= number < len(labels):
             raise SettingError(f"Class {number} does not exist: the model has classes 0 to {len(labels) - 1}.")
-    if isinstance(wanted, Target):
-        return dataclasses.replace(wanted, label=labels[index])
-    return Target(index, labels[index])
+    if not isinstance(wanted, Target):
+        return Target(index, labels[index])
+    kind, against = wanted.kind, wanted.against
+    if kind != "logit" and prediction.task == "regression":
+        raise SettingError(f"{wanted.kind} is no target of a regression, whose outputs are values. Choose logit.")
+    if against == index:
+        raise SettingError(f"{labels[index]} cannot be contrasted with itself. Choose another class.")
+    if kind in ("probability", "sigmoid"):
+        kind = "sigmoid" if prediction.task == "multi label" else "probability"
+    return Target(index, labels[index], kind, against, "" if against is None else labels[against])
 
 
-def _explain_group(
-    model: Model,
-    images: Sequence[Image],
-    methods: Sequence[Method],
-    wanted: Sequence[TargetSpec],
-    seed: int,
-    progress: Callable[[int], None] | None,
-    cancel: threading.Event | None,
-) -> tuple[list[list[Explanation]], int]:
+def _seen(model: Model, images: Sequence[Image]) -> torch.Tensor | None:
+    """(n, 3, h, w) what the model sees of the pictures, or None where there are none."""
     preprocessing = model.preprocessing
-    pixels = np.stack([preprocessing.view(image) for image in images])
-    x = preprocessing.tensor(pixels)
-    asked = model.asked(progress=progress, cancel=cancel, x=x)
-    resolved: dict[int, Target] = {}
+    return preprocessing.tensor(np.stack([preprocessing.view(one) for one in images])) if images else None
 
-    def choose(rows: slice, logits: torch.Tensor) -> list[Target]:
-        for i, row in zip(range(rows.start, rows.stop), logits, strict=True):
-            resolved[i] = resolve_target(wanted[i], _prediction(model, images[i], row))
-        return [resolved[i] for i in range(rows.start, rows.stop)]
 
-    layers = list(dict.fromkeys(name for method in methods for name in method.layers()))
-    if layers:
-        asked.outputs_and_trace(x, choose, layers)
-    else:
-        choose(slice(0, len(images)), asked.outputs(x))
-    targets = [resolved[i] for i in range(len(images))]
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What is done to every group of pictures. `methods` by their number, in the order in which they are run."""
 
-    explained: list[list[Explanation]] = [[] for _ in images]
-    for method in methods:
+    model: Model
+    methods: Mapping[int, Method]
+    seed: int
+    behind: torch.Tensor | None  # (k, 3, h, w)
+    background: Sequence[Image]
+    cancel: threading.Event | None
+    each: Each | None
+    failed: Failed | None
+
+    def group(
+        self,
+        images: Sequence[Image],
+        wanted: Sequence[TargetSpec],
+        first: int,
+        progress: Callable[[int], None] | None,
+    ) -> tuple[list[list[Explanation]], int]:
+        """The maps of a few pictures, the first of which is number `first`, and what went through the network."""
+        preprocessing = self.model.preprocessing
+        pixels = np.stack([preprocessing.view(image) for image in images])
+        same = len({image.sha256 for image in images}) == 1
+        x = preprocessing.tensor(pixels[:1] if same else pixels)
+        x = x.expand(len(images), -1, -1, -1) if same and len(images) > 1 else x
+        asked = self.model.asked(progress=progress, cancel=self.cancel, x=x, background=self.behind)
+        targets = self._targets(asked, x, images, wanted)
+        explained: list[dict[int, Explanation]] = [{} for _ in images]
+        for number, method in self.methods.items():
+            try:
+                maps = self._maps(asked, method, x, targets, images, pixels)
+            except Cancelled:
+                raise
+            except AuditError as error:
+                if self.failed is None:
+                    raise
+                for i in range(len(images)):
+                    self.failed(first + i, number, error)
+                continue
+            for i, explanation in enumerate(maps):
+                explained[i][number] = explanation
+                if self.each is not None:
+                    self.each(first + i, number, explanation)
+        return [[maps[number] for number in sorted(maps)] for maps in explained], asked.sent.forward
+
+    def _targets(
+        self, asked: Model, x: torch.Tensor, images: Sequence[Image], wanted: Sequence[TargetSpec]
+    ) -> list[Target]:
+        """Which scalar of each picture is explained. The pass that tells also brings the trace, if one is needed."""
+        resolved: dict[int, Target] = {}
+
+        def choose(rows: slice, logits: torch.Tensor) -> list[Target]:
+            for i, row in zip(range(rows.start, rows.stop), logits, strict=True):
+                resolved[i] = resolve_target(wanted[i], _prediction(asked, images[i], row))
+            return [resolved[i] for i in range(rows.start, rows.stop)]
+
+        layers = list(dict.fromkeys(name for method in self.methods.values() for name in method.layers()))
+        if layers:
+            asked.outputs_and_trace(x, choose, layers)
+        else:
+            choose(slice(0, len(images)), asked.outputs(x))
+        return [resolved[i] for i in range(len(images))]
+
+    def _maps(
+        self,
+        asked: Model,
+        method: Method,
+        x: torch.Tensor,
+        targets: Sequence[Target],
+        images: Sequence[Image],
+        pixels: np.ndarray,
+    ) -> list[Explanation]:
         asked.stop_if_cancelled()
         asked.take_notes()
+        asked.take_absorbed()
         before, start = asked.passes, time.perf_counter() + asked.spared
-        values = method.attribute(asked, x, targets, seed)
+        values = method.attribute(asked, x, targets, self.seed)
         seconds = (time.perf_counter() - start + asked.spared) / len(images)
         spent = asked.passes - before
-        per_picture = Passes(spent.forward // len(images), spent.backward // len(images))
         if not torch.isfinite(values).all():
             raise UnsupportedError(
-                f"{method.label} gave values that are not numbers on {model.name}: its weights or activations "
+                f"{method.label} gave values that are not numbers on {asked.name}: its weights or activations "
                 "overflow. Check the checkpoint."
             )
-        gaps = _completeness_gaps(asked, method, x, targets, values)
+        gaps = _gaps(asked, method, x, targets, values, self.seed)
         notes = asked.take_notes()
-        for i, image in enumerate(images):
-            explained[i].append(
-                Explanation(
-                    values=values[i].float().numpy(),
-                    pixels=pixels[i],
-                    method=method.to_dict(),
-                    model=model.identity,
-                    target=targets[i],
-                    image=image.sha256,
-                    seed=seed,
-                    seconds=seconds,
-                    passes=per_picture,
-                    grid=method.grid(model),
-                    gap=gaps[i],
-                    evidence=method.signed and method.class_specific,
-                    notes=(*notes, *_warnings(method, gaps[i])),
-                )
+        compared = "pictures" in method.to_dict().values()
+        return [
+            Explanation(
+                values=values[i].float().numpy(),
+                pixels=pixels[i],
+                method=method.to_dict(),
+                model=asked.identity,
+                target=targets[i],
+                image=image.sha256,
+                seed=self.seed,
+                seconds=seconds,
+                passes=Passes(spent.forward // len(images), spent.backward // len(images)),
+                grid=method.grid(asked),
+                gap=gaps[i],
+                valid=method.approximate or (gaps[i] or 0) <= GAP_LIMIT,
+                evidence=method.signed and method.class_specific,
+                background=tuple(one.sha256 for one in self.background) if compared else (),
+                notes=(*notes, *_warnings(method, gaps[i])),
             )
-    return explained, asked.sent.forward
+            for i, image in enumerate(images)
+        ]
 
 
-def _completeness_gaps(
-    model: Model, method: Method, x: torch.Tensor, targets: Sequence[Target], values: torch.Tensor
+def _gaps(
+    model: Model, method: Method, x: torch.Tensor, targets: Sequence[Target], values: torch.Tensor, seed: int
 ) -> list[float | None]:
-    """By what share of f(x) - f(b) the values' sum misses it, for methods that promise to hit it."""
-    if method.promises != "completeness":
+    """By what share of what they promise to add up to the values miss it; None where nothing is promised or whole."""
+    absorbed = model.take_absorbed()
+    if method.promises is None:
         return [None] * len(x)
-    change = (model.scalars(x, targets) - model.scalars(method.baseline(model, x), targets)).double()
-    missed = (values.double().sum((1, 2)) - change).abs()
-    return [float(miss / whole) if whole > 0 else None for miss, whole in zip(missed, change.abs(), strict=True)]
+    whole = method.whole(model, x, targets, seed).double()
+    total = values.double().sum((1, 2)) + (0 if absorbed is None else absorbed.double())
+    return [
+        float(miss / size) if size > 0 else None for miss, size in zip((total - whole).abs(), whole.abs(), strict=True)
+    ]
 
 
 def _warnings(method: Method, gap: float | None) -> Iterator[str]:
     """What must be known to read a map rightly."""
-    if not method.class_specific:
+    if method.family == "control":
+        yield f"{method.label} is a control: it knows nothing of the model. A map that is no better is no evidence."
+    elif not method.class_specific:
         yield f"{method.label} never looks at the target: every class gets this same map."
     elif not method.signed:
         yield f"{method.label} says how sensitive the target is, not whether the pixel speaks for or against it."
     if gap is not None and gap > GAP_LIMIT:
-        yield f"The values miss the sum they promise by {gap:.0%}. Take more steps, or another baseline."
+        if method.approximate:
+            yield f"Approximate: the values miss by {gap:.0%} the sum that endless draws would have. {method.remedy}"
+        else:
+            yield (
+                f"Not valid for this model: the values miss the sum they promise by {gap:.0%}, more than "
+                f"{GAP_LIMIT:.0%}. {method.remedy}"
+            )
 
 
 def _prediction(model: Model, image: Image, logits: torch.Tensor) -> Prediction:

@@ -18,6 +18,9 @@ FLAT_RANGE = 1e-8  # in the map's own units
 FLAT_FRACTION = 1e-5  # of its largest value: what rounding leaves of a constant map
 
 
+TASKS = ("single label", "multi label", "regression")  # what a network's outputs mean
+
+
 def _frozen(array: np.ndarray, dtype: type, shape: str) -> np.ndarray:
     """`array` as a read-only copy, after checking its type and its number of dimensions."""
     if array.dtype != dtype or array.ndim != len(shape.split()):
@@ -51,17 +54,19 @@ class Image:
 class Target:
     """Which scalar of the network is explained.
 
-    `logit` is the class's raw output (the default), `probability` its softmax, `contrast` its logit minus that of
-    class `against`.
+    `logit` is the raw output (the default; of a regression head the value itself), `probability` its softmax over all
+    classes, `sigmoid` its own probability in a network whose labels do not exclude one another, `contrast` its logit
+    minus that of class `against`, called `against_label`.
     """
 
     index: int
     label: str
-    kind: Literal["logit", "probability", "contrast"] = "logit"
+    kind: Literal["logit", "probability", "sigmoid", "contrast"] = "logit"
     against: int | None = None
+    against_label: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("logit", "probability", "contrast"):
+        if self.kind not in ("logit", "probability", "sigmoid", "contrast"):
             raise ValueError(f"no target is a {self.kind!r}")
         if (self.kind == "contrast") != (self.against is not None):
             raise ValueError("a contrast, and only a contrast, names the class it is against")
@@ -71,15 +76,21 @@ class Target:
         if self.kind == "probability":
             return logits.softmax(dim=1)[:, self.index]
         value = logits[:, self.index]
+        if self.kind == "sigmoid":
+            return value.sigmoid()
         return value if self.against is None else value - logits[:, self.against]
 
     def __str__(self) -> str:
-        return self.label if self.kind == "logit" else f"{self.kind} of {self.label}"
+        if self.kind == "logit":
+            return self.label
+        if self.against is not None:
+            return f"{self.label} against {self.against_label or f'class {self.against}'}"
+        return f"probability of {self.label}"
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says of one picture. `logits` (classes,) float32; probabilities are their softmax."""
+    """What a model says of one picture: `logits` (classes,) float32, its raw outputs."""
 
     labels: tuple[str, ...]
     logits: np.ndarray
@@ -93,8 +104,21 @@ class Prediction:
             raise ValueError(f"{len(self.labels)} labels for {len(self.logits)} outputs")
 
     @property
+    def task(self) -> str:
+        """What the outputs mean: classes that exclude one another, labels that do not, or numbers."""
+        return str(self.model.get("task", TASKS[0]))
+
+    @property
     def probabilities(self) -> np.ndarray:
-        """(classes,) float32, summing to one."""
+        """(classes,) float32: softmax, summing to one, or each label's own sigmoid.
+
+        Raises ValueError for a regression, which has none.
+        """
+        if self.task == "regression":
+            raise ValueError("a regression gives values, not probabilities")
+        if self.task == "multi label":
+            own: np.ndarray = (1 / (1 + np.exp(-self.logits.astype(np.float64)))).astype(np.float32)
+            return own
         powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
         shares: np.ndarray = (powers / powers.sum()).astype(np.float32)
         return shares
@@ -104,9 +128,9 @@ class Prediction:
         return np.argsort(-self.logits, kind="stable")
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The `k` likeliest classes with their probabilities."""
-        probabilities = self.probabilities
-        return [(self.labels[i], float(probabilities[i])) for i in self.order()[:k]]
+        """The `k` likeliest classes with their probabilities; of a regression, the largest outputs themselves."""
+        shown = self.logits if self.task == "regression" else self.probabilities
+        return [(self.labels[i], float(shown[i])) for i in self.order()[:k]]
 
 
 @dataclass(frozen=True)
@@ -135,7 +159,9 @@ class Explanation:
     identity: name, sha256 of weights and of preprocessing. `grid` (rows, columns) is the map's own resolution
     before it was enlarged to the picture's. `passes` are those that this map rests on, also when others rested on
     them too, so that the record does not depend on its company. `gap` is what a method that promises completeness
-    misses it by: |sum of values - (f(x) - f(baseline))| / |f(x) - f(baseline)|; None where nothing is promised.
+    misses it by: |sum of values - (f(x) - f(baseline))| / |f(x) - f(baseline)|; None where nothing is promised. Methods
+    that promise conservation are held against f(x), with the share that biases took. `valid` is False where that gap is
+    too large for the map to be what it claims. `background` holds the sha256 of the pictures it was compared with.
     `evidence` is False for methods whose values do not speak for or against the target: they say how sensitive it is to
     a pixel, or look at no target at all.
     """
@@ -151,7 +177,9 @@ class Explanation:
     passes: Passes
     grid: tuple[int, int]
     gap: float | None = None
+    valid: bool = True
     evidence: bool = True
+    background: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

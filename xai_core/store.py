@@ -69,7 +69,7 @@ def _rebuilt(manifest: Mapping[str, Any], pixels: np.ndarray, maps: Sequence[np.
     for values, saved in zip(maps, manifest["explanations"], strict=True):
         own = {key: value for key, value in saved.items() if key in known}
         own |= {"target": Target(**own["target"]), "passes": Passes(**own["passes"])}
-        own |= {"grid": tuple(own["grid"]), "notes": tuple(own["notes"])}
+        own |= {key: tuple(own[key]) for key in ("grid", "notes", "background") if key in own}
         explanations.append(Explanation(**own, values=values, pixels=pixels, model=manifest["model"], image=image))
     said = manifest["prediction"]
     prediction = said and Prediction(tuple(said["labels"]), np.array(said["logits"], np.float32), said["model"], image)

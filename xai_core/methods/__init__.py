@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
 
+from xai_core.account import is_one_picture
 from xai_core.models import Model, Trace
 from xai_core.records import Passes, Target
 from xai_core.registry import Component, Registry, param
+
+Family = Literal["class activation", "gradient", "backward rules", "Shapley", "perturbation", "attention", "control"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 class Method(Component):
     """Says how much each pixel spoke for a target.
 
-    `family` is the field's name for its kind. `signed`: values below zero speak against the target; else values only
-    say how much. `class_specific`: another target gives another map. `random`: another seed gives another map.
-    `promises`: a property that can be measured on each map. `shares`: the one question about the picture itself that
-    every method that asks it shares.
+    `family` is the field's name for its kind; a control knows nothing of the model and is what a map must beat.
+    `signed`: values below zero speak against the target; else values only say how much. `class_specific`: another
+    target gives another map. `random`: another seed gives another map. `promises`: what the values add up to, measured
+    on each map: f(x) - f(baseline) for completeness, f(x) for conservation. `approximate`: the promise holds only in
+    the mean over endless draws. `remedy`: what to do where it is missed. `shares`: the one question about the picture
+    itself that every method that asks it shares.
     """
 
-    family: ClassVar[Literal["class activation", "gradient", "Shapley", "perturbation"]]
+    family: ClassVar[Family]
     signed: ClassVar[bool] = True
     class_specific: ClassVar[bool] = True
     random: ClassVar[bool] = False
-    promises: ClassVar[Literal["completeness"] | None] = None
+    promises: ClassVar[Literal["completeness", "conservation"] | None] = None
+    approximate: ClassVar[bool] = False
+    remedy: ClassVar[str] = ""
     shares: ClassVar[Literal["trace", "gradients"] | None] = None
+
+    @classmethod
+    def summary(cls) -> str:
+        """What it does, in one sentence: the first of its file."""
+        first = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n\n")[0]
+        words = " ".join(first.partition(": ")[2].split())
+        return words[:1].upper() + words[1:]
 
     def why_not(self, model: Model) -> str | None:
         """The reason this method says nothing about `model`, in one sentence, or None if it does."""
@@ -51,8 +67,8 @@ class Method(Component):
         _, height, width = model.preprocessing.input_size
         return height, width
 
-    def baseline(self, model: Model, x: torch.Tensor) -> torch.Tensor:
-        """What (n, 3, h, w) pictures are compared with, for methods that promise completeness."""
+    def whole(self, model: Model, x: torch.Tensor, targets: Sequence[Target], seed: int) -> torch.Tensor:
+        """(n,) what the values of each of (n, 3, h, w) pictures promise to add up to, for methods that promise it."""
         raise NotImplementedError
 
     def attribute(self, model: Model, x: torch.Tensor, targets: Sequence[Target], seed: int) -> torch.Tensor:
@@ -86,8 +102,8 @@ class ClassActivation(Method):
     differ only in that formula, `combine`. All of them together cost one forward and one short backward pass.
     """
 
-    family = "class activation"
-    shares = "trace"
+    family: ClassVar[Family] = "class activation"
+    shares: ClassVar[Literal["trace", "gradients"] | None] = "trace"
 
     layer: str = param("", label="Layer", help="Where to read; empty takes the deepest that the target depends on")
     positive_only: bool = param(True, label="Positive only", help="Keep what speaks for the target, drop the rest")
@@ -122,7 +138,15 @@ class ClassActivation(Method):
         return model.layer(self.layer).grid
 
     def attribute(self, model: Model, x: torch.Tensor, targets: Sequence[Target], seed: int) -> torch.Tensor:
-        coarse = self.combine(model.trace(x, targets, [self.layer])[self.layer])
+        trace = model.trace(x, targets, [self.layer])[self.layer]
+        if is_one_picture(x) and not self.class_specific:
+            coarse = self.combine(Trace(trace.activations[:1], trace.gradients[:1])).expand(len(x), -1, -1)
+        else:
+            coarse = self.combine(trace)
+        return self.enlarged(coarse, x)
+
+    def enlarged(self, coarse: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """(n, rows, columns) values at the size of the pictures."""
         if self.positive_only:
             coarse = coarse.clamp(min=0)
         return F.interpolate(coarse[:, None], size=x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
