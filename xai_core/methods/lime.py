@@ -16,38 +16,18 @@ from xai_core.methods import METHODS, PictureByPicture
 from xai_core.models import Made, Model
 from xai_core.records import Passes, Target
 from xai_core.registry import param
+from xai_core.superpixels import Superpixels, mean_colours
 
 KERNEL_WIDTH = 0.25  # the package's default for pictures
 
 
 @METHODS.register
-class Lime(PictureByPicture):
+class Lime(Superpixels, PictureByPicture):
     label = "LIME"
     family = "perturbation"
     random = True
 
     samples: int = param(500, low=50, high=5000, label="Samples", help="Pictures with hidden superpixels")
-    segmentation: str = param(
-        "slic", choices=("slic", "quickshift"), label="Segmentation", help="How superpixels are found; SLIC is fast"
-    )
-    segments: int = param(60, low=10, high=400, label="Superpixels", help="About how many SLIC makes")
-    compactness: float = param(10.0, low=0.1, high=100.0, label="Compactness", help="SLIC: low follows shapes")
-
-    def superpixels(self, pixels: np.ndarray, seed: int) -> np.ndarray:
-        """(h, w, 3) uint8 to (h, w) int superpixel numbers from zero."""
-        from skimage.segmentation import quickshift, slic
-
-        if self.segmentation == "quickshift":
-            found = quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=seed)  # type: ignore[no-untyped-call]
-        else:
-            found = slic(pixels, n_segments=self.segments, compactness=self.compactness, start_label=0)
-        return np.unique(found, return_inverse=True)[1].reshape(found.shape)
-
-    def grid(self, model: Model) -> tuple[int, int]:
-        if self.segmentation == "quickshift":  # finds its own number of superpixels
-            return super().grid(model)
-        side = max(1, round(self.segments**0.5))  # about; superpixels are no regular grid
-        return side, side
 
     def cost(self, model: Model) -> Passes:
         return Passes(self.samples)
@@ -56,11 +36,11 @@ class Lime(PictureByPicture):
         from lime.lime_base import LimeBase
         from sklearn.metrics import pairwise_distances
 
-        segments = torch.from_numpy(self.superpixels(model.preprocessing.pixels(picture[None])[0], seed))
+        segments = self.found(model, picture, seed)
         count = int(segments.max()) + 1
         kept = np.random.RandomState(seed).randint(0, 2, self.samples * count).reshape(self.samples, count)
         kept[0] = 1
-        hidden = _mean_colours(picture, segments, count)
+        hidden = mean_colours(picture, segments)
 
         def shown(start: int, stop: int) -> torch.Tensor:
             visible = torch.from_numpy(kept[start:stop])[:, segments] == 1
@@ -78,12 +58,3 @@ class Lime(PictureByPicture):
         for number, weight in weights:
             by_number[number] = float(weight)
         return by_number[segments]
-
-
-def _mean_colours(picture: torch.Tensor, segments: torch.Tensor, count: int) -> torch.Tensor:
-    """(3, h, w) picture in which every superpixel shows its own mean colour."""
-    flat = segments.flatten()
-    totals = torch.zeros(len(picture), count, dtype=torch.float64)
-    totals.index_add_(1, flat, picture.flatten(1).double())
-    means = totals / torch.bincount(flat, minlength=count)
-    return means.to(picture.dtype)[:, segments]

@@ -46,7 +46,7 @@ class Occlusion(PictureByPicture):
 
     def attribute_one(self, model: Model, picture: torch.Tensor, target: Target, seed: int) -> torch.Tensor:
         squares = self.squares(*picture.shape[1:])
-        nothing = baseline(self.cover, picture[None], model.preprocessing)[0]
+        nothing = baseline(self.cover, picture[None], model.preprocessing, seed)[0]
 
         def covered(start: int, stop: int) -> torch.Tensor:
             pictures = picture.repeat(stop - start, 1, 1, 1)
