@@ -14,15 +14,17 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+import xai_core as xai
 from tests.conftest import ROOT
+from xai_core.errors import ModelError
 
 SAMPLES = ROOT / "assets" / "samples"
 FRACTURE = SAMPLES / "xray_simple_fracture_1.png"
 
 
-def run(*words: str | Path, expect: int = 0) -> str:
+def run(*words: str | Path, expect: int = 0, limit: int = 120) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "xai_core", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-m", "xai_core", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=limit,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == expect, (done.returncode, done.stdout, done.stderr)
@@ -50,6 +52,19 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         assert len(sentence.splitlines()) == 1, sentence
         assert sentence.endswith((".", "?")), sentence
         return sentence
+
+    return run_here
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command in this process, which is quicker, and give what it printed."""
+
+    def run_here(*words: str | Path) -> str:
+        from xai_core.__main__ import app
+
+        app([*map(str, words)], standalone_mode=False)
+        return capsys.readouterr().out
 
     return run_here
 
@@ -139,12 +154,92 @@ def test_the_same_question_gives_the_same_bytes(tmp_path: Path) -> None:
     ).read_bytes()
 
 
-def test_methods_lists_what_is_valid_and_why_the_rest_is_not() -> None:
-    rows = json.loads(run("methods", "--model", "test_vit", "--random-weights", "--json"))
-    import xai_core as xai
+QUICK = [word for pair in ("samples=50", "evaluations=50", "steps=8", "window=0.25", "stride=1.0")
+         for word in ("--set", pair)]  # fmt: skip
 
-    assert [row["name"] for row in rows] == list(xai.METHODS)
-    assert all(row["valid"] or row["why_not"] for row in rows)
+
+def test_methods_lists_what_is_valid_and_why_the_rest_is_not(said: Callable[..., str]) -> None:
+    answer = json.loads(said("methods", "--model", "test_vit", "--random-weights", "--json", *QUICK))
+    rows = {row["name"]: row for row in answer["methods"]}
+    assert sorted(rows) == list(xai.METHODS)
+    assert answer["model"]["name"] == "test_vit"
+    assert answer["notice"].startswith("Random weights")
+    assert "astronaut" in answer["picture"]["name"]
+    for row in rows.values():
+        assert row["verdict"] in ("valid", "approximate", "not valid")
+        assert row["verdict"] == "valid" or row["reason"].endswith("."), row
+    assert rows["integrated_gradients"]["gap"] is not None
+    assert rows["lime"]["passes"] == {"forward": 50, "backward": 0}
+    assert not rows["lime"]["measured"]
+    valid = sum(row["verdict"] == "valid" and row["family"] != "control" for row in rows.values())
+    assert answer["count"].startswith(f"{valid} of {len(rows) - 4} methods valid")
+
+
+def test_the_matrix_of_a_demo_model_is_measured_on_a_sample_of_its_own_family(said: Callable[..., str]) -> None:
+    lines = said("methods", "--model", "demo-xray", "--method", "lime,attention_rollout,grad_cam,uniform",
+                 "--set", "samples=50").splitlines()  # fmt: skip
+    assert lines[0] == "Synthetic demonstration model. Not for diagnosis."
+    assert any("xray_" in line and line.startswith("Picture") for line in lines)
+    starts = [line.split()[0] for line in lines]
+    assert [name for name in starts if name in xai.METHODS] == ["grad_cam", "lime", "attention_rollout", "uniform"]
+    assert "softmax attention" in lines[starts.index("attention_rollout") + 1]
+    assert lines[-2].startswith("2 of 3 methods valid, 1 not valid; beside them 1 control")
+
+
+def test_weights_that_cannot_be_had_are_drawn_and_that_is_said_first(
+    said: Callable[..., str], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(name: str) -> None:
+        raise ModelError(f"The pretrained weights of {name} are nowhere.")
+
+    monkeypatch.setattr("xai_core.loading._pretrained", nowhere)
+    words = ["methods", "--model", "test_resnet", "--method", "saliency", "--seed", "3"]
+    assert said(*words).startswith("RANDOM WEIGHTS, seed 3: the pretrained ones of test_resnet cannot be had here.")
+    assert json.loads(said(*words, "--json"))["notice"].startswith("RANDOM WEIGHTS, seed 3")
+    assert "nowhere" in refused("explain", "--model", "test_resnet", "--image", FRACTURE, "--out", "never")
+
+
+def test_a_mistake_in_the_words_for_methods_is_one_sentence(refused: Callable[..., str], tmp_path: Path) -> None:
+    for words, expected in [
+        (["--model", "resnet118"], "Did you mean 'resnet18'"),
+        (["--method", "nonsense"], "There are ablation_cam,"),
+        (["--image", str(tmp_path / "absent.png")], "absent.png"),
+        (["--set", "steps=1"], "from 8 to 512"),
+        (["--set", "nonsense=1"], "None of the chosen methods has a setting 'nonsense'. There are"),
+        (["--random-weights"], "is a demo model"),
+        (["--model", "test_resnet.nope"], "no weights called 'nope'"),
+        (["--model", "test_resnet", "--checkpoint", str(tmp_path / "absent.pth")], "no checkpoint"),
+        (["--seed", "-1"], "Seed -1 is not allowed"),
+    ]:
+        assert expected in refused("methods", *words), words
+
+
+@pytest.mark.slow
+def test_all_methods_give_a_map_each_a_sheet_a_manifest_and_a_table(tmp_path: Path) -> None:
+    out = tmp_path / "all"
+    said = run("explain", "--image", FRACTURE, "--model", "demo-xray", "--method", "all", *QUICK, "--out", out,
+               limit=600)  # fmt: skip
+    network = xai.load_model("demo-xray")
+    refusals = {name: xai.METHODS[name]().why_not(network) for name in xai.METHODS}
+    valid = [name for name, reason in refusals.items() if reason is None]
+    made = [path.stem.partition("_")[2] for path in sorted(out.glob("*.npy"))]
+    assert sorted(made) == valid
+    assert [xai.METHODS[name].family for name in made[-4:]] == ["control"] * 4
+    for kind in ("heatmap", "overlay", "figure"):
+        assert len(list(out.glob(f"*.{kind}.png"))) == len(valid)
+    with PillowImage.open(out / "sheet.png") as sheet:
+        assert sheet.height < 2 * sheet.width, "one row per map grew enormous"
+    for name, reason in refusals.items():
+        if reason is not None:
+            assert f"No map      {name}: {reason}" in said
+    lines = {line.split()[0]: line for line in said.splitlines() if line.startswith("  ")}
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    for one in manifest["explanations"]:
+        line = lines[one["method"]["name"]]
+        assert "{forward} + {backward}".format(**{"forward": 0, "backward": 0, **one["passes"]}) in line
+        assert f"{one['seconds']:.2f}" in line
+    assert "Together" in said
+    assert xai.verify(out).ok
 
 
 class Bomb:

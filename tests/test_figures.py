@@ -273,6 +273,21 @@ def test_the_sheet_has_a_row_for_every_method_and_names_it() -> None:
     assert len(sheet.axes) == 3 * 3 + 2  # the flat one has no colour bar
 
 
+def test_more_maps_than_a_column_takes_make_a_grid_that_names_each_with_its_gap_and_its_range() -> None:
+    method = {"name": "integrated_gradients"}
+    many = [explanation(RAMP - 55, method={"name": f"method_{k}", "layer": "layer4"}) for k in range(figures.MANY - 1)]
+    many += [explanation(0 * RAMP), explanation(RAMP, method=method, gap=0.5812, valid=False)]
+    sheet = figures.sheet(many, prediction(), clip=100)
+    shown = texts(sheet)
+    assert all(f"method_{k}" in shown for k in range(figures.MANY - 1))
+    for words in ("not valid: gap 58.1 %", "at layer4", "\N{MINUS SIGN}200", "200", "255", "flat"):
+        assert words in shown, words
+    width, height = sheet.get_size_inches()
+    assert height < width, "one row per map"
+    assert len(sheet.axes) == 1 + 3 * len(many) - 1  # the flat one has no bar
+    assert "all maps are on one scale" in texts(figures.sheet(many, shared_scale=True))
+
+
 def test_the_sheet_can_put_all_maps_on_one_scale() -> None:
     many = [explanation(RAMP), explanation(RAMP / 4)]
     own, shared = (figures.sheet(many, clip=100, shared_scale=choice) for choice in (False, True))

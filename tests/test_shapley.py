@@ -351,7 +351,7 @@ def test_over_many_seeds_expected_gradients_are_integrated_gradients_averaged_ov
 @pytest.mark.parametrize("name", ["expected_gradients", "gradient_shap"])
 def test_a_background_may_be_pictures_of_the_callers_own(name: str, cnn: Model, images: list[Image]) -> None:
     method = xai.METHODS.build({"name": name, "samples": 512, "background": "pictures"})
-    found = xai.explain(cnn, images[0], method, 1, background=images[1:])
+    found = xai.explain(cnn, images[0], method, 1, background_images=images[1:])
     behind = torch.cat([seen(cnn, one) for one in images[1:]])
     change = (cnn.outputs(seen(cnn, images[0])) - cnn.outputs(behind).mean(0))[0, 1].item()
     miss = abs(found.values.sum() - change) / abs(change)

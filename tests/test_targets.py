@@ -117,11 +117,11 @@ def test_of_many_classes_the_near_ones_are_named(image: Image) -> None:
 
 def test_background_pictures_are_compared_with_and_recorded(cnn: Model, images: list[Image], tmp_path: Path) -> None:
     method = {"name": "expected_gradients", "background": "pictures", "samples": 8}
-    one = xai.explain(cnn, images[0], method, background=images[1:])
-    other = xai.explain(cnn, images[0], method, background=images[1:2])
+    one = xai.explain(cnn, images[0], method, background_images=images[1:])
+    other = xai.explain(cnn, images[0], method, background_images=images[1:2])
     assert one.values.tobytes() != other.values.tobytes()
     assert one.background == tuple(image.sha256 for image in images[1:])
     assert xai.open_record(xai.save(one, tmp_path / "record")).explanations[0].background == one.background
     with pytest.raises(SettingError, match="none were given"):
         xai.explain(cnn, images[0], method)
-    assert xai.explain(cnn, images[0], "saliency", background=images[1:]).background == ()
+    assert xai.explain(cnn, images[0], "saliency", background_images=images[1:]).background == ()

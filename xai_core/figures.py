@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from xai_core.canvas import ALARM, GREY, INK, Canvas, clean, percent
+from xai_core.canvas import ALARM, GREY, INK, Canvas, answered, clean, percent
 from xai_core.colours import (
     COLOUR_MAPS,
     ONE_SIGNED,
     TWO_SIGNED,
     Scale,
+    colours_on,
     default_colour_map,
     heatmap,
     overlay,
@@ -43,6 +44,8 @@ __all__ = [
     "scale_of",
     "sheet",
 ]
+
+MANY = 8  # maps on a contact sheet; more get a grid
 
 
 def panels(
@@ -105,24 +108,37 @@ def sheet(
 ) -> Any:
     """A matplotlib Figure: one row per explanation, with the picture, the map and its colour bar, and the overlay.
 
-    `shared_scale` puts all maps on one scale; otherwise each has its own, which its colour bar shows.
+    More than MANY are put into a grid, with what there is to say of each cut short. `shared_scale` puts all maps on one
+    scale; otherwise each has its own, which its colour bar shows.
     """
-    first, side = explanations[0], 1.9
     common = scale_of([e.values for e in explanations], clip) if shared_scale else None
-    page = Canvas(9.6, 0.92 + len(explanations) * (side + 0.14) + 0.1)
+    draw = _rows if len(explanations) <= MANY else _grid
+    return draw(explanations, _heading(explanations[0], prediction, title), opacity, colour_map, clip, common)
+
+
+def _heading(first: Explanation, prediction: Prediction | None, title: str | None) -> str:
+    if title:
+        return clean(title, 80)
     said = (
-        f"  ·  predicted {clean(prediction.top(1)[0][0], 40)} ({percent(prediction.top(1)[0][1])})"
+        f"  ·  predicted {clean(prediction.top(1)[0][0], 40)} ({answered(prediction, int(prediction.order()[0]))})"
         if prediction
         else ""
     )
-    page.text(
-        0.3,
-        0.34,
-        clean(title, 80) if title else f"{clean(str(first.model.get('name', 'model')), 50)}{said}",
-        12,
-        bold=True,
-    )
-    page.text(0.3, 0.56, clean(str(first.model.get("notice", "")), 90), 8, ALARM, bold=True)
+    return f"{clean(str(first.model.get('name', 'model')), 50)}{said}"
+
+
+def _rows(
+    explanations: Sequence[Explanation],
+    heading: str,
+    opacity: float,
+    colour_map: str | None,
+    clip: float,
+    common: Scale | None,
+) -> Any:
+    side = 1.9
+    page = Canvas(9.6, 0.92 + len(explanations) * (side + 0.14) + 0.1)
+    page.text(0.3, 0.34, heading, 12, bold=True)
+    page.text(0.3, 0.56, clean(str(explanations[0].model.get("notice", "")), 90), 8, ALARM, bold=True)
     heads = ("What the model saw", "Attribution map", f"Overlay, {100 * opacity:.0f} %")
     for x, text in zip((2.4, 4.4, 7.4), heads, strict=True):
         page.text(x, 0.83, text, 8.5, bold=True)
@@ -146,6 +162,74 @@ def sheet(
             page.colour_bar(4.4 + width + 0.07, top, height, scale, colours, e.values, e.evidence)
         page.picture(7.4, top, side, overlay(e.pixels, e.values, scale, colours, opacity))
     return page.figure
+
+
+def _grid(
+    explanations: Sequence[Explanation],
+    heading: str,
+    opacity: float,
+    colour_map: str | None,
+    clip: float,
+    common: Scale | None,
+) -> Any:
+    """Four maps beside one another: each with its overlay, and below both its colours and the numbers at their ends."""
+    first, side, columns, wide, high = explanations[0], 1.45, 4, 3.2, 2.07
+    page = Canvas(0.6 + columns * wide - 0.2, 2.5 + -(-len(explanations) // columns) * high)
+    page.text(0.3, 0.36, heading, 12, bold=True)
+    page.text(0.3, 0.58, clean(str(first.model.get("notice", "")), 90), 8, ALARM, bold=True)
+    page.picture(0.3, 0.72, side, first.pixels)
+    page.lines(
+        0.4 + side,
+        0.84,
+        [
+            "What the model saw.",
+            clean(f"Target: {first.target}. Seed {first.seed}.", 90),
+            f"Below, the maps with their overlays at {100 * opacity:.0f} %. The bar under a map runs over its colours,",
+            "from the value at its left end to that at its right, in the method's own units: compare places, not sizes."
+            if common is None
+            else "from the value at its left end to that at its right; all maps are on one scale.",
+            "Of a map with two signs, the middle says nothing and the left end is the opposite of the right.",
+            "Gap: by how much the map's sum misses what it promises. Passes: forward + backward.",
+        ],
+        8,
+        0.17,
+        GREY,
+    )
+    for number, e in enumerate(explanations):
+        left, top = 0.3 + number % columns * wide, 2.42 + number // columns * high
+        colours = colour_map or default_colour_map(e.values)
+        scale = common or scale_of([e.values], clip)
+        layer = e.settings().get("layer")
+        page.text(left, top + 0.12, clean(str(e.method["name"]), 26), 8.5, bold=True)
+        about = f"at {layer}" if layer else ""
+        if e.gap is not None:
+            about = f"{'' if e.valid else 'not valid: '}gap {percent(e.gap)}"
+        colour = GREY if e.valid else ALARM
+        page.text(
+            left + wide - 0.22, top + 0.12, clean(about, 56 - 3 * len(e.method["name"]) // 2), 7, colour, align="right"
+        )
+        top += 0.19
+        page.picture(left, top, side, heatmap(e.values, scale, colours))
+        width, height = page.picture(
+            left + side + 0.06, top, side, overlay(e.pixels, e.values, scale, colours, opacity)
+        )
+        if scale is None or e.flat:
+            page.text(left + width / 2, top + height / 2, "flat", 11, "white", bold=True, align="center")
+            continue
+        bar = np.repeat(colours_on(scale, colours)[None], 10, 0)
+        page.picture(left, top + height + 0.04, width, bar)
+        page.text(left, top + height + 0.21, _number(scale.low), 6.8, GREY)
+        cost = f"{e.seconds:.2f} s,  passes {e.passes.forward} + {e.passes.backward}"
+        page.text(left + width, top + height + 0.21, _number(scale.high), 6.8, GREY, align="right")
+        if not scale.signed:
+            said = "for  →" if e.evidence else "more  →"
+            page.text(left + width / 2, top + height + 0.21, said, 6.8, GREY, align="center")
+        page.text(left + side + 0.06, top + height + 0.21, cost, 6.8, GREY)
+    return page.figure
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def reading(explanation: Explanation, scale: Scale | None, colour_map: str, clip: float) -> str:

@@ -40,21 +40,28 @@ def explain(
     target: TargetSpec = None,
     *,
     seed: int = 0,
-    background: Sequence[Image] = (),
+    background_images: Sequence[Image] = (),
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
     **settings: Any,
 ) -> Explanation:
     """How much each pixel of `image` spoke for `target` (None: the predicted class), according to `method`.
 
-    `settings` are those of the method. `background` are pictures to compare with, for methods whose background is set
-    to "pictures". `progress` is told (pictures through the network, pictures in all). Raises UnsupportedError with the
-    reason where the method says nothing about this network, SettingError for what is not on offer, Cancelled once
-    `cancel` is set.
+    `settings` are those of the method. `background_images` are pictures to compare with, for methods whose setting
+    `background` is "pictures". `progress` is told (pictures through the network, pictures in all). Raises
+    UnsupportedError with the reason where the method says nothing about this network, SettingError for what is not
+    on offer, Cancelled once `cancel` is set.
     """
     chosen = METHODS.build({**METHODS.build(method).to_dict(), **settings}) if settings else method
     [[explanation]] = explain_many(
-        model, [image], [chosen], [target], seed=seed, background=background, progress=progress, cancel=cancel
+        model,
+        [image],
+        [chosen],
+        [target],
+        seed=seed,
+        background_images=background_images,
+        progress=progress,
+        cancel=cancel,
     )
     return explanation
 
@@ -66,7 +73,7 @@ def explain_many(
     targets: Sequence[TargetSpec] | None = None,
     *,
     seed: int = 0,
-    background: Sequence[Image] = (),
+    background_images: Sequence[Image] = (),
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
     each: Each | None = None,
@@ -95,7 +102,7 @@ def explain_many(
             for i in range(len(images)):
                 failed(i, number, UnsupportedError(reason))
     cheapest_first = dict(sorted(fitted.items(), key=lambda one: _price(one[1], model)))
-    work = _Work(model, cheapest_first, seed, _seen(model, background), background, cancel, each, failed)
+    work = _Work(model, cheapest_first, seed, _seen(model, background_images), background_images, cancel, each, failed)
     total, done, explained = cost_of(model, list(fitted.values()), len(images)), 0, []
     for rows in _groups(images, group_size(model)):
         wanted = list(targets[rows]) if targets is not None else [None] * len(images[rows])

@@ -1,99 +1,294 @@
-"""How much work a map costs here, as a ratio to the library that a user would pick instead.
+"""How much work a map costs here, as a ratio to the passes that it needs and to the library one would pick instead.
 
     python -m tests.benchmarks.maps [timm name] [repeats]
 
-Both sides run in this one process, one thread, alternating; the figures are medians of process CPU time, which a busy
-machine disturbs least. Equality of the maps is checked before anything is timed. Nothing here asserts a time.
+All sides run in this one process, one thread, alternating; the figures are medians of process CPU time, which a busy
+machine disturbs least. Beside every ratio stands how equal the maps are: the largest difference as a share of the
+library's largest value, and the rank correlation. Nothing here asserts a time.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 import xai_core as xai
 from tests.conftest import photograph, png_of
+from xai_core.models import Model
 from xai_core.pipeline import explain_many
 
 CAMS = {
     "grad_cam": "GradCAM",
     "grad_cam_plus_plus": "GradCAMPlusPlus",
+    "xgrad_cam": "XGradCAM",
     "layer_cam": "LayerCAM",
     "hires_cam": "HiResCAM",
 }
+CLASSES = (1, 2, 3)
+STEPS = 32
+Work = Callable[[], object]
 
 
-def cost(work: Callable[[], object]) -> float:
+def cost(work: Work) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
-def ratio(name: str, ours: Callable[[], object], theirs: Callable[[], object], repeats: int, note: str = "") -> None:
-    ours(), theirs()
-    pairs = [(cost(ours), cost(theirs)) for _ in range(repeats)]
-    ratios = sorted(b / a for a, b in pairs)
-    mine, other = (statistics.median(side) * 1e3 for side in zip(*pairs, strict=True))
+def side_by_side(works: Sequence[Work], repeats: int) -> list[list[float]]:
+    """CPU seconds of each work, alternating, after one round that does not count."""
+    for work in works:
+        work()
+    rounds = [[cost(work) for work in works] for _ in range(repeats)]
+    return [list(column) for column in zip(*rounds, strict=True)]
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> str:
+    each = sorted(a / b for a, b in zip(above, below, strict=True))
+    return f"{statistics.median(each):.2f} × ({each[0]:.2f} to {each[-1]:.2f})"
+
+
+def line(name: str, times: Sequence[Sequence[float]], need: str, library: str, equal: str) -> None:
+    """`times`: of what is needed, of ours, of the library."""
+    needed, ours, theirs = (1e3 * statistics.median(side) for side in times)
     print(
-        f"| {name} | {mine:.0f} | {other:.0f} | {statistics.median(ratios):.2f} × "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f}) | {note} |"
+        f"| {name} | {need}: {needed:.0f} | {ours:.0f} | {ratio(times[1], times[0])} | {library}: {theirs:.0f} | "
+        f"{ratio(times[2], times[1])} | {equal} |",
+        flush=True,
     )
 
 
-def main(network: str = "resnet18", repeats: int = 7) -> None:
+def equality(ours: np.ndarray, theirs: np.ndarray) -> str:
+    from scipy.stats import spearmanr
+
+    away = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    return f"{away:.0e}, rank {spearmanr(ours.ravel(), theirs.ravel()).statistic:.4f}"
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    """As pytorch-grad-cam scales a map."""
+    values = values - values.min()
+    return values / max(float(values.max()), 1e-12)
+
+
+def best_batch(run: Callable[[int], object], count: int) -> tuple[int, Work]:
+    """The batch in which `count` pictures go through fastest, and that work."""
+
+    def all_of(batch: int) -> Work:
+        return lambda: [run(min(batch, count - start)) for start in range(0, count, batch)]
+
+    sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= count]
+    fastest = min(sizes, key=lambda size: min(cost(all_of(size)) for _ in range(2)))
+    return fastest, all_of(fastest)
+
+
+def activation_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int) -> None:
     import pytorch_grad_cam
-    from captum.attr import IntegratedGradients
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    torch.set_num_threads(1)
-    model = xai.load_model(network, pretrained=False, device="cpu")
-    image = xai.read_image(png_of(photograph()))
-    x = model.preprocessing.tensor(model.preprocessing.view(image)[None])
     stages = [name for name in model.stages if model.reaches(name)][-3:]
-    print(f"{network}, random weights, {x.shape[-1]} pixels, one thread, median of {repeats}, CPU milliseconds\n")
-    print("| work | Second Look | the other | the other / ours | against |\n|---|---|---|---|---|")
-    with model.borrowed() as own:
-        own.requires_grad_(True)  # as the library finds a network: its users do not freeze it
 
-        def library(names: list[str], layers: list[str], classes: list[int]) -> list[np.ndarray]:
-            maps = []
+    def library(names: Sequence[str], layers: Sequence[str], classes: Sequence[int]) -> list[np.ndarray]:
+        maps = []
+        for index in classes:
             for name in names:
                 for layer in layers:
                     with getattr(pytorch_grad_cam, CAMS[name])(own, [own.get_submodule(layer)]) as cam:
-                        maps += [cam(x, [ClassifierOutputTarget(index)])[0] for index in classes]
-            return maps
+                        maps.append(cam(x, [ClassifierOutputTarget(index)])[0])
+        return maps
 
-        last = [stages[-1]]
-        ours = xai.explain(model, image, "grad_cam", 3, layer=last[0]).values
-        stretched = (ours - ours.min()) / max(float((ours - ours.min()).max()), 1e-12)
-        assert np.abs(stretched - library(["grad_cam"], last, [3])[0]).max() < 1e-3
-        ratio("plain forward pass (the floor)", lambda: model.outputs(x), lambda: own(x), repeats, "the bare network")
-        ratio(
-            "one Grad-CAM",
-            lambda: xai.explain(model, image, "grad_cam", 3, layer=last[0]),
-            lambda: library(["grad_cam"], last, [3]),
-            repeats,
-            "pytorch-grad-cam",
-        )
-        specs = [{"name": name, "layer": layer} for name in CAMS for layer in stages]
-        ratio(
-            "4 methods × 3 layers × 3 classes",
-            lambda: [explain_many(model, [image], specs, [index]) for index in (1, 2, 3)],
-            lambda: library(list(CAMS), stages, [1, 2, 3]), max(3, repeats // 2), "pytorch-grad-cam",
+    def ours(names: Sequence[str], layers: Sequence[str], classes: Sequence[int]) -> list[np.ndarray]:
+        specs = [{"name": name, "layer": layer} for name in names for layer in layers]
+        found = explain_many(model, [image] * len(classes), specs, list(classes))
+        return [one.values for row in found for one in row]
+
+    def forward() -> object:
+        with torch.no_grad():
+            return own(x)
+
+    def forward_and_back() -> object:
+        return torch.autograd.grad(own(picture := x.clone().requires_grad_(True))[0, 3], picture)
+
+    for title, floor, need, asked, times in (
+        ("one Grad-CAM", forward, "a forward pass", (["grad_cam"], stages[-1:], [3]), repeats),
+        (
+            "5 methods × 3 layers × 3 classes", forward_and_back, "one forward + input backward",
+            (list(CAMS), stages, CLASSES), max(3, repeats // 2),
+        ),
+    ):  # fmt: skip
+        pairs = [
+            (stretched(one), other)
+            for one, other in zip(ours(*asked), library(*asked), strict=True)
+            if other.max() > 0  # else both are zero everywhere
+        ]
+        own.requires_grad_(False)  # what is needed, the network being frozen
+        floors = [cost(floor) for _ in range(times + 1)][1:]
+        own.requires_grad_(True)  # as the library finds a network: its users do not freeze it
+        measured = side_by_side([lambda a=asked: ours(*a), lambda a=asked: library(*a)], times)  # type: ignore[misc]
+        equal = equality(np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs]))
+        line(title, [floors, *measured], need, "pytorch-grad-cam", equal)
+    own.requires_grad_(False)
+
+
+def sampled_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int) -> None:
+    import shap
+    from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
+
+    few = max(3, repeats // 2)
+
+    def back(n: int) -> object:
+        pictures = x.repeat(n, 1, 1, 1).requires_grad_(True)
+        return torch.autograd.grad(own(pictures)[:, 3].sum(), pictures)
+
+    def forth(n: int) -> object:
+        with torch.no_grad():
+            return own(x.repeat(n, 1, 1, 1))
+
+    def compare(title: str, spec: dict[str, Any], floor: Callable[[int], object], theirs: Work, library: str) -> None:
+        def ours() -> np.ndarray:
+            return xai.explain(model, image, spec, 3).values
+
+        count = xai.METHODS.build(spec).fitted(model).cost(model).forward
+        batch, needed = best_batch(floor, count)
+        equal = equality(ours(), np.asarray(theirs()))
+        times = side_by_side([needed, ours, theirs], few)
+        line(title, times, f"{count} passes, {batch} at once", library, equal)
+
+    def summed(attribution: torch.Tensor) -> np.ndarray:
+        return attribution.detach().sum(1)[0].numpy()
+
+    compare(
+        f"integrated gradients, {STEPS} steps",
+        {"name": "integrated_gradients", "start": "mean", "steps": STEPS}, back,
+        lambda: summed(IntegratedGradients(own).attribute(x, target=3, n_steps=STEPS, method="riemann_middle")),
+        "Captum",
+    )  # fmt: skip
+    noise = xai.METHODS.build({"name": "smooth_grad", "samples": STEPS})
+    deviation = noise.to_dict().get("noise", 0.15) * float(x.max() - x.min())
+    compare(
+        f"SmoothGrad, {STEPS} draws",
+        noise.to_dict(), back,
+        lambda: (
+            NoiseTunnel(Saliency(own))
+            .attribute(x, nt_samples=STEPS, stdevs=deviation, target=3, abs=False)
+            .abs()
+            .amax(1)[0]
+            .numpy()
+        ),
+        "Captum (other draws)",
+    )  # fmt: skip
+    side = round(0.25 * x.shape[-1])
+    with torch.no_grad():
+        compare(
+            "occlusion, a quarter of the side",
+            {"name": "occlusion", "window": 0.25, "stride": 0.5, "cover": "mean"}, forth,
+            lambda: summed(
+                Occlusion(own).attribute(x, (3, side, side), (3, side // 2, side // 2), target=3) / 3
+            ),
+            "Captum",
         )  # fmt: skip
-        own.requires_grad_(False)
-        peer = IntegratedGradients(own)
-        ratio(
-            "integrated gradients, 32 steps",
-            lambda: xai.explain(model, image, "integrated_gradients", 3, start="mean", steps=32),
-            lambda: peer.attribute(x, target=3, n_steps=32, method="riemann_middle"), max(3, repeats // 2),
-            "Captum, its own batch",
+    shapley = xai.METHODS.build({"name": "gradient_shap", "samples": STEPS, "background": "blurs"})
+    explainer = shap.GradientExplainer(own, shapley.backgrounds(model, x[0]), batch_size=8)
+    best = int(model.outputs(x).argmax())
+
+    def shap_values() -> np.ndarray:
+        found, _ = explainer.shap_values(x, nsamples=STEPS, ranked_outputs=1, rseed=0)
+        values = np.squeeze(np.asarray(found))
+        return values.sum(0) if values.shape[0] == 3 else values.sum(-1)
+
+    for name in ("gradient_shap", "expected_gradients"):
+        spec = {"name": name, "samples": STEPS, "background": "blurs"}
+
+        def ours(spec: dict[str, Any] = spec) -> np.ndarray:
+            return xai.explain(model, image, spec, best).values
+
+        batch, needed = best_batch(back, STEPS)
+        equal = equality(ours(), shap_values())
+        times = side_by_side([needed, ours, shap_values], few)
+        title = f"{xai.METHODS[name].label}, {STEPS} draws"
+        note = "shap" if name == "gradient_shap" else "shap (other draws)"
+        line(title, times, f"{STEPS} passes, {batch} at once", note, equal)
+
+
+def lime_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int) -> None:
+    from lime.lime_image import LimeImageExplainer
+
+    method = xai.METHODS.build({"name": "lime", "samples": 200})
+    segments = method.superpixels(model.preprocessing.view(image), 0)
+    pixels = x[0].permute(1, 2, 0).double().numpy()
+
+    def classify(pictures: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return own(torch.from_numpy(pictures).permute(0, 3, 1, 2).float()).numpy()
+
+    def theirs() -> np.ndarray:
+        explainer = LimeImageExplainer(feature_selection="none", random_state=np.random.RandomState(0))
+        found = explainer.explain_instance(
+            pixels, classify, labels=(3,), top_labels=None, num_samples=200,
+            segmentation_fn=lambda _: method.superpixels(model.preprocessing.view(image), 0), random_seed=0,
         )  # fmt: skip
+        return np.vectorize(dict(found.local_exp[3]).get)(segments)
+
+    def ours() -> np.ndarray:
+        return xai.explain(model, image, method, 3).values
+
+    def forth(n: int) -> object:
+        with torch.no_grad():
+            return own(x.repeat(n, 1, 1, 1))
+
+    batch, needed = best_batch(forth, 200)
+    equal = equality(ours(), theirs())
+    times = side_by_side([needed, ours, theirs], max(3, repeats // 3))
+    line("LIME, 200 samples", times, f"200 passes, {batch} at once", "lime", equal)
+
+
+def memory(network: str, spec: str) -> float:
+    """MB that one map takes at its highest in a process of its own, beyond what a single pass takes."""
+    code = f"from tests.benchmarks.maps import _peak; _peak({network!r}, {spec})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def _peak(network: str, spec: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    model = xai.load_model(network, pretrained=False, device="cpu")
+    image = xai.read_image(png_of(photograph()))
+    xai.explain(model, image, "saliency")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    xai.explain(model, image, spec)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def main(network: str = "resnet18", repeats: int = 7) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    os.environ["TQDM_DISABLE"] = "1"  # lime draws a bar
+    model = xai.load_model(network, pretrained=False, device="cpu")
+    image = xai.read_image(png_of(photograph()))
+    x = model.preprocessing.tensor(model.preprocessing.view(image)[None])
+    print(f"{network}, random weights, {x.shape[-1]} pixels, one thread, CPU milliseconds, medians\n")
+    print("| work | what it needs | Second Look | ours / needed | library | library / ours | difference |")
+    print("|---|---|---|---|---|---|---|")
+    with model.borrowed() as own:
+        own.requires_grad_(True)
+        activation_maps(model, own, image, x, repeats)
+        sampled_maps(model, own, image, x, repeats)
+        lime_maps(model, own, image, x, repeats)
+    print("\nHighest memory beyond one pass, MB")
+    for steps in (16, 128):
+        for name, key in (("integrated_gradients", "steps"), ("smooth_grad", "samples")):
+            spec = {"name": name, key: steps}
+            print(f"  {name}, {steps}: {memory(network, repr(spec)):.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -78,15 +78,24 @@ def pointing(
         _known(name, list(TRUTHS))
         typer.echo(f"\n{name}: {TRUTHS[name]}, {pictures} fresh pictures that the model names rightly\n")
         typer.echo(
-            "| method | tolerance, px | peak hits (95 % interval) | chance | centre | mass inside | chance | flat |"
+            "| family | method | tolerance, px | peak hits (95 % interval) | chance | centre | mass inside | chance "
+            "| flat | not valid |"
         )
-        typer.echo("|---|---|---|---|---|---|---|---|")
-        for row in measure(name, TRUTHS[name], pictures):
-            low, high = row.hits["interval"]
+        typer.echo("|---|---|---|---|---|---|---|---|---|---|")
+        found, families = measure(name, TRUTHS[name], pictures), dict[str, list[float]]()
+        for row in found:
+            hits, mass = "no map", ""
+            if row.hits is not None:
+                low, high = row.hits["interval"]
+                hits, mass = f"{row.hits['accuracy']:.2f} ({low:.2f} to {high:.2f})", f"{row.mass:.2f}"
+                families.setdefault(row.family, []).append(row.hits["accuracy"])
             typer.echo(
-                f"| {row.method} | {row.tolerance:.0f} | {row.hits['accuracy']:.2f} ({low:.2f} to {high:.2f}) "
-                f"| {row.chance:.2f} | {row.centre:.2f} | {row.mass:.2f} | {row.mass_chance:.3f} | {row.flat} |"
+                f"| {row.family} | `{row.method}` | {row.tolerance:.0f} | {hits} | {row.chance:.2f} | {row.centre:.2f} "
+                f"| {mass} | {row.mass_chance:.3f} | {row.flat} | {row.invalid} |"
             )
+        typer.echo("\nPeak hits by family, mean over its methods (tolerances differ, see above)")
+        for family, shares in families.items():
+            typer.echo(f"  {family:<18}{sum(shares) / len(shares):.2f}  of {len(shares)} methods")
 
 
 @app.command()

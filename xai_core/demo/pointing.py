@@ -17,7 +17,7 @@ from xai_core.demo import face, xray
 from xai_core.demo.drawing import Drawing
 from xai_core.demo.train import share
 from xai_core.loading import load_model
-from xai_core.methods import METHODS
+from xai_core.methods import FAMILIES, METHODS, Family
 from xai_core.pipeline import explain_many, predict
 from xai_core.records import Explanation, Image
 from xai_core.truth import distances_to, mass_inside, peak_hits, seen_by
@@ -30,14 +30,17 @@ class Pointing:
     """One method on one model, over the `n` rightly named pictures for which its map is not flat."""
 
     method: str
+    family: Family
     n: int
     tolerance: float  # pixels of what the model saw: one cell of the map's own grid
-    hits: Mapping[str, Any]  # pictures whose map peaks within the tolerance of the truth: accuracy, n, interval
+    # Pictures whose map peaks within the tolerance of the truth: accuracy, n, interval. None if all maps are flat.
+    hits: Mapping[str, Any] | None
     chance: float  # share of the picture within the tolerance of the truth
     centre: float  # hits of a map that always peaks in the middle of the picture, as a centre Gaussian does
-    mass: float  # mean share of the positive mass inside the truth itself
+    mass: float | None  # mean share of the positive mass inside the truth itself
     mass_chance: float  # the truth's share of the picture
     flat: int  # maps left out because they show nothing
+    invalid: int  # maps among the n that miss the sum they promise
 
 
 def measure(
@@ -49,7 +52,8 @@ def measure(
 ) -> list[Pointing]:
     """How often each method's map peaks in the mask called `truth`, over `pictures` that model `name` names rightly.
 
-    For the network trained on planted markers, pictures are drawn with the marker that gives the class away.
+    Family by family; methods that are not valid for the model are left out. For the network trained on planted markers,
+    pictures are drawn with the marker that gives the class away.
     """
     model = load_model(name)
     planted = model.card.get("planted")
@@ -63,34 +67,36 @@ def measure(
         if len(images) == pictures:
             break
     masks = [seen_by(_as_image(drawing.masks[truth]), model.preprocessing) for drawing in drawings]
-    rows = []
-    names = list(methods) or list(METHODS)
-    for done, method in enumerate(names):
-        explained = [explain_many(model, [image], [method])[0][0] for image in images]
-        rows.append(_row(method, explained, masks))
+    names = sorted(methods or METHODS, key=lambda name: (FAMILIES.index(METHODS[name].family), name))
+    names = [name for name in names if METHODS[name]().why_not(model) is None]
+    explained: list[list[Explanation]] = []
+    for image in images:
+        explained += explain_many(model, [image], names)
         if progress is not None:
-            progress(done + 1, len(names))
-    return rows
+            progress(len(explained), len(images))
+    return [_row(name, maps, masks) for name, maps in zip(names, zip(*explained, strict=True), strict=True)]
 
 
 def _row(method: str, explained: Sequence[Explanation], masks: Sequence[np.ndarray]) -> Pointing:
     shown = [(e, mask) for e, mask in zip(explained, masks, strict=True) if not e.flat]
     n = len(shown)
-    tolerance = shown[0][0].cell
+    tolerance = explained[0].cell
     found = [bool(peak_hits(e, mask, tolerance)) for e, mask in shown]
-    reach = [distances_to(mask) <= tolerance for _, mask in shown]
+    reach = [distances_to(mask) <= tolerance for mask in masks]
     height, width = masks[0].shape
     inside = [mass_inside(e.values, mask) for e, mask in shown]
     return Pointing(
         method=method,
+        family=METHODS[method].family,
         n=n,
         tolerance=tolerance,
-        hits=share(np.array(found)),
+        hits=share(np.array(found)) if n else None,
         chance=float(np.mean([r.mean() for r in reach])),
         centre=float(np.mean([r[height // 2, width // 2] for r in reach])),
-        mass=float(np.mean([share for share in inside if share is not None])),
-        mass_chance=float(np.mean([mask.mean() for _, mask in shown])),
+        mass=float(np.mean([share for share in inside if share is not None])) if n else None,
+        mass_chance=float(np.mean([mask.mean() for mask in masks])),
         flat=len(explained) - n,
+        invalid=sum(not e.valid for e, _ in shown),
     )
 
 

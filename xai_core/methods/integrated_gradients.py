@@ -25,7 +25,7 @@ class IntegratedGradients(PictureByPicture):
     promises = "completeness"
     remedy = "Take more steps, or another baseline."
 
-    steps: int = param(32, low=8, high=512, label="Steps", help="Stops between the baseline and the picture")
+    steps: int = param(64, low=8, high=512, label="Steps", help="Stops between the baseline and the picture")
     start: str = param("black", choices=BASELINES, label="Baseline", help="The picture of nothing to start from")
 
     def cost(self, model: Model) -> Passes:
