@@ -212,6 +212,9 @@ def created(architecture: str, side: int) -> nn.Module:
     head = network.get_classifier()
     if isinstance(head, nn.Linear) and not head.weight.any():  # a head that starts at zero says nothing of any picture
         head.weight.data.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
+    for part in network.modules():
+        if type(part).__name__ == "LayerScale":  # starts at 1e-5, which leaves nothing of a block
+            part.gamma.data.fill_(0.1)
     return network
 
 
