@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import cached, errors, jobs, panels, state, viewer
+from pages.shared import cached, errors, jobs, panels, samples, state, viewer
 from pages.shared.cached import digest
 from pages.shared.errors import plain
-from pages.shared.state import Looks, Question, Session, session
+from pages.shared.question import Looks, Question, whole
+from pages.shared.state import Session, session
 from xai_core.errors import RecordError
 from xai_core.records import Record
 
@@ -150,6 +151,8 @@ def opened(visitor: Session, folder: Path) -> None:
     with restore:
         if st.button("Open in Explain", key="restore", icon=":material/replay:", type="primary"):
             visitor.ask(question(record), looks(record))
+            if len({e.target for e in record.explanations}) > 1:
+                visitor.say(f"The record has several targets. One is shown at a time: {record.explanations[0].target}.")
             if menu := visitor.menu.get("explain"):
                 st.switch_page(menu)
     with pack:
@@ -167,7 +170,7 @@ def opened(visitor: Session, folder: Path) -> None:
             st.text(record.note)
     if record.prediction is not None:
         with st.container(border=True):
-            panels.prediction(record.prediction, first.target.index)
+            panels.prediction(record.prediction, first.target)
     else:
         panels.notice(first.model)
     st.header("Attribution maps", anchor=False)
@@ -185,7 +188,12 @@ def contents(record: Record, report: Report | None) -> None:
         st.code(_lines(manifest["model"]) + "\n\n" + _lines(manifest["picture"]), language=None)
     with st.expander("Settings of each map", icon=":material/tune:"):
         for e in record.explanations:
-            st.code(_lines({**e.method, "target": str(e.target), "seed": e.seed}), language=None)
+            words = {**e.method, "target": str(e.target), "seed": e.seed}
+            if e.gap is not None:
+                words |= {"gap": f"{e.gap:.2%}", "valid for this model": "yes" if e.valid else "no"}
+            if e.background:
+                words["background pictures"] = len(e.background)
+            st.code(_lines(words), language=None)
     with st.expander(f"Files: {len(manifest['files'])}", icon=":material/folder:"):
         status = {file.name: WORDS[file.status] for file in report.files} if report else {}
         rows = ["| File | Status | Bytes | SHA-256 |", "|:--|:--|--:|:--|"]
@@ -226,19 +234,17 @@ def verdict(report: Report) -> None:
 def question(record: Record) -> Question:
     """What a record asked, so that it can be asked again."""
     first = record.explanations[0]
-    return Question(
+    compared = {sha256 for e in record.explanations for sha256 in e.background}
+    return Question.about(
+        first.target,
         picture=first.image,
         model=str(first.model.get("name", "")),
         random=str(first.model.get("weights", "")).startswith("drawn at random"),
-        target=_whole(first.target.index),
         methods=tuple(dict(e.method) for e in record.explanations),
-        seed=_whole(first.seed),
+        background="samples" if all(map(samples.by_hash, compared)) else "uploads",
+        seed=whole(first.seed),
         weights=str(first.model.get("weights_sha256", "")),
     )
-
-
-def _whole(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**31 else None
 
 
 def looks(record: Record) -> Looks:

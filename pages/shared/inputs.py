@@ -1,31 +1,24 @@
-"""The question: which picture, which model, which target class, which methods. Widgets drawn from declarations."""
+"""The question: which picture, which model, and what goes with them."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import cached, errors, samples, state, viewer
-from pages.shared.state import Question, Session
+from pages.shared import cached, errors, menu, samples, state, viewer
+from pages.shared.question import BACKGROUNDS, Question
+from pages.shared.state import Session
 from xai_core.errors import AuditError, ModelError, SettingError
-from xai_core.records import Image, Prediction
-from xai_core.registry import settings
+from xai_core.records import Image
 
 if TYPE_CHECKING:
-    from xai_core.methods import Method
     from xai_core.models import Model
 
 FITTING = {"xray": "demo-xray", "face": "demo-face"}  # the demo model that knows a family of samples
 SUGGESTED = ("resnet18", "resnet50", "convnext_tiny", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
-FIRST = ("grad_cam", "integrated_gradients", "occlusion")  # the methods a visitor sees first
-FAMILIES = ("class activation", "gradient", "Shapley", "perturbation")
 SEED_LIMIT = 2**31 - 1
-PREDICTED = -1  # of the target classes: whichever the model predicts
 
 
 # ---- the picture ---------------------------------------------------------------------------------------------------
@@ -105,7 +98,9 @@ def fill(asked: Question, visitor: Session) -> None:
     state.put("random", asked.random)
     if asked.seed is not None:
         state.put("seed", min(asked.seed, SEED_LIMIT))
-    chosen, layers = [], []
+    state.put("kind", asked.kind)
+    state.put("background", asked.background)
+    chosen, layers = list[str](), list[str]()
     for spec in asked.methods:
         try:
             method = xai.METHODS.build(spec)
@@ -119,11 +114,16 @@ def fill(asked: Question, visitor: Session) -> None:
             elif key != "name":
                 state.put(f"{method.name}.{key}", value)
     if chosen:
-        state.put("methods", chosen)
+        menu.tick(chosen)
     if asked.target is not None:
         state.put(f"target {asked.model}", asked.target)
-    if wanted := next(filter(None, layers), ""):
-        state.put(f"layer {asked.model}", wanted)
+    if asked.against is not None:
+        state.put(f"against {asked.model}", asked.against)
+    read = list(dict.fromkeys(filter(None, layers)))
+    if read:
+        state.put(f"layer {asked.model}", read[0])
+    if len(read) > 1:
+        visitor.say(f"Maps of {', '.join(read)} were asked for. One layer is shown at a time: this is {read[0]}.")
 
 
 def model(visitor: Session) -> tuple[Model, bool]:
@@ -168,122 +168,7 @@ def model(visitor: Session) -> tuple[Model, bool]:
     return cached.model(name, random), random
 
 
-# ---- target and methods --------------------------------------------------------------------------------------------
-
-
-def target(prediction: Prediction, name: str, visitor: Session) -> int | None:
-    """Choose the class to explain; None is the predicted one."""
-    labels, key = prediction.labels, f"target {name}"
-    state.start_with(key, PREDICTED)
-    if not PREDICTED <= (wanted := state.value(key)) < len(labels):
-        visitor.say(f"Class {wanted} does not exist: {name} has classes 0 to {len(labels) - 1}.")
-        state.put(key, PREDICTED)
-    numbered = len(labels) > 20 or len(set(labels)) < len(labels)
-
-    def shown(index: int) -> str:
-        if index == PREDICTED:  # the same words for every picture: the browser keeps the words, not the choice
-            return "the predicted class"
-        return f"{index} · {labels[index]}" if numbered else labels[index]
-
-    chosen: int = st.selectbox(
-        "Target class",
-        range(PREDICTED, len(labels)),
-        format_func=shown,
-        key=key,
-        persist_state="session",
-        help="The class that is explained. Type to search by name or number.",
-    )
-    return None if chosen == PREDICTED else chosen
-
-
-def methods(model: Model, visitor: Session) -> tuple[list[Method], list[tuple[str, str]]]:
-    """Choose methods and their settings: those that are valid for the model, and the others with the reason."""
-    order = sorted(xai.METHODS, key=lambda name: (FAMILIES.index(xai.METHODS[name].family), xai.METHODS[name].label))
-    state.start_with("methods", [name for name in FIRST if name in xai.METHODS])
-    chosen = st.multiselect(
-        "Methods",
-        order,
-        format_func=lambda name: xai.METHODS[name].label,
-        key="methods",
-        persist_state="session",
-        help="Class activation, gradient, Shapley and perturbation methods. Those that ask the network the same thing "
-        "share the pass.",
-    )
-    layer = ""
-    if model.stages and any(field.name == "layer" for name in chosen for field in settings(xai.METHODS[name])):
-        layer = _layer(model, visitor)
-    with st.container(gap="xsmall", key="settings"):
-        asked = [_settings(xai.METHODS[name], layer) for name in chosen]
-    valid, refused = [], []
-    for method in asked:
-        if reason := method.why_not(model):
-            refused.append((method.label, reason))
-        else:
-            valid.append(method)
-    return valid, refused
-
-
-def _layer(model: Model, visitor: Session) -> str:
-    """One layer for all class activation methods; empty is the default, the deepest that the target depends on."""
-    key, offered = f"layer {model.name}", list(model.stages)
-    wanted = state.value(key)
-    if wanted in model.layers and wanted not in offered:  # a record may have read a place that is not offered
-        offered.append(wanted)
-    elif wanted not in offered:
-        if wanted:
-            visitor.say(f"{model.name} has no layer {wanted!r} with a height and a width. Choose one of those offered.")
-        state.put(key, model.default_layer or offered[-1])
-
-    def shown(name: str) -> str:
-        rows, columns = model.layer(name).grid
-        return f"{name}, {rows} × {columns}" + (" (default)" if name == model.default_layer else "")
-
-    chosen: str = st.selectbox(
-        "Layer",
-        offered,
-        format_func=shown,
-        key=key,
-        persist_state="session",
-        help="Where all class activation methods read, from shallow to deep. Deep layers know more of the class, "
-        "shallow ones show finer places.",
-    )
-    return "" if chosen == model.default_layer else chosen
-
-
-def _settings(cls: type[Method], layer: str) -> Method:
-    """A method with the settings that the visitor gave it, as widgets drawn from their declarations."""
-    declared = settings(cls)
-    values: dict[str, Any] = {"layer": layer} if any(field.name == "layer" for field in declared) else {}
-    drawn = [field for field in declared if field.name != "layer"]
-    if drawn:
-        with st.expander(f"{cls.label}: settings", icon=":material/tune:"):
-            values |= {field.name: _widget(f"{cls.name}.{field.name}", field) for field in drawn}
-    return xai.METHODS.build({"name": cls.name, **values})
-
-
-def _widget(key: str, field: dataclasses.Field[Any]) -> Any:
-    words, default = field.metadata, field.default
-    state.start_with(key, default)
-    label = words["label"] or field.name.replace("_", " ").capitalize()
-    label += f" ({words['unit']})" if words["unit"] else ""
-    common: dict[str, Any] = {"key": key, "help": words["help"] or None, "persist_state": "session"}
-    if words["choices"]:
-        return st.selectbox(label, words["choices"], **common)
-    if isinstance(default, bool):
-        return st.toggle(label, **common)
-    if words["low"] is None:
-        return st.text_input(label, **common)
-    whole = isinstance(default, int)
-    step = 10.0 ** math.floor(math.log10((words["high"] - words["low"]) / 200))
-    kind = int if whole else float
-    return st.slider(
-        label,
-        kind(words["low"]),
-        kind(words["high"]),
-        step=max(1, int(step)) if whole else step,
-        format=None if whole else f"%.{max(0, -round(math.log10(step)))}f",
-        **common,
-    )
+# ---- what else the question holds ----------------------------------------------------------------------------------
 
 
 def seed() -> int:
@@ -296,22 +181,25 @@ def seed() -> int:
     )
 
 
-def question(
-    visitor: Session, image: Image, name: str, random: bool, target: int | None, chosen: Sequence[Method], seed: int
-) -> Question:
-    """What is asked, as a link can hold it: settings that are at their default stay out."""
-    return Question(
-        sample=visitor.sample,
-        picture="" if visitor.sample else image.sha256,
-        model=name,
-        random=random,
-        target=target,
-        methods=tuple(_changed(method) for method in chosen),
-        seed=seed or None,
+def background(visitor: Session, name: str, image: Image) -> list[Image]:
+    """Choose the pictures that methods compare with, where their background is set to pictures."""
+    state.start_with("background", "samples")
+    source = st.segmented_control(
+        "Background pictures",
+        list(BACKGROUNDS),
+        format_func=BACKGROUNDS.__getitem__,
+        required=True,
+        key="background",
+        persist_state="session",
+        width="stretch",
+        help="For the methods whose background is set to pictures. The samples are those that fit the model; the "
+        "picture that is explained is never among them.",
     )
-
-
-def _changed(method: Method) -> Mapping[str, Any]:
-    given = {field.name: getattr(method, field.name) for field in settings(type(method))}
-    plain = {field.name: field.default for field in settings(type(method))}
-    return {"name": method.name, **{key: value for key, value in given.items() if value != plain[key]}}
+    if source == "uploads":
+        found = list(visitor.pictures.values())
+    else:
+        family = next((one for one, demo in FITTING.items() if name.startswith(demo)), "real")
+        found = [samples.picture(key) for key, one in samples.samples().items() if one.family == family]
+    others = [one for one in found if one.sha256 != image.sha256]
+    st.caption(f"{len(others)} pictures" if len(others) != 1 else "1 picture")
+    return others

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 UNWATCHED_SECONDS = 150.0  # work that no page has asked about for so long is given up; background tabs ask each minute
 
 Progress = Callable[[int, int], None]
+Task = Callable[[Progress, threading.Event], Any]
 
 
 class Job:
-    """`work(progress, cancel)` in a thread. `key` says which question it answers."""
+    """`work(progress, cancel)` in a thread."""
 
-    def __init__(self, key: str, work: Callable[[Progress, threading.Event], Any], total: int = 0) -> None:
-        self.key = key
+    def __init__(self, work: Task, total: int = 0) -> None:
         self.done, self.total = 0, total
         self.cancel = threading.Event()
         self.cancelled = False
@@ -43,6 +43,11 @@ class Job:
         """Whether the work still goes on. To ask is to watch."""
         self._watched = time.monotonic()
         return self._thread.is_alive()
+
+    @property
+    def news(self) -> bool:
+        """Whether there is something to show before the end."""
+        return False
 
     def wait(self, seconds: float) -> None:
         """Wait for the end of the work, so long at most: short work then shows without a flicker."""
@@ -64,43 +69,72 @@ class Job:
             self.cancel.set()
 
 
-@dataclass(frozen=True)
-class Explained:
-    """What one piece of work brought, by the keys it was asked under: maps, and sentences for those that failed."""
+class Work(Job):
+    """Explaining one picture by several methods that share their passes. Maps arrive one by one.
 
-    maps: Mapping[str, Explanation]
-    problems: Mapping[str, str]
-    sent: int
+    `due` are the keys of the maps that have not been taken yet. What is taken is a map, or the sentence why there is
+    none.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        image: Image,
+        methods: Mapping[str, Method],
+        target: Target,
+        seed: int,
+        background: Sequence[Image] = (),
+        *,
+        number: int,
+    ) -> None:
+        from xai_core.pipeline import cost_of, explain_many
+
+        keys = list(methods)
+        self.number, self.due, self.asked = number, set(keys), len(keys)
+        self.shown = time.monotonic()  # when the page last showed what has arrived
+        self.arrived: deque[tuple[str, Explanation | str]] = deque()
+
+        def work(progress: Progress, cancel: threading.Event) -> None:
+            explain_many(
+                model,
+                [image],
+                list(methods.values()),
+                [target],
+                seed=seed,
+                background_images=background,
+                progress=progress,
+                cancel=cancel,
+                each=lambda _, one, explanation: self.arrived.append((keys[one], explanation)),
+                failed=lambda _, one, error: self.arrived.append((keys[one], str(error))),
+            )
+
+        super().__init__(work, cost_of(model, list(methods.values())))
+
+    def take(self) -> list[tuple[str, Explanation | str]]:
+        """What has arrived since it was last asked."""
+        taken = [self.arrived.popleft() for _ in range(len(self.arrived))]
+        self.due -= {key for key, _ in taken}
+        self.shown = time.monotonic()
+        return taken
+
+    @property
+    def news(self) -> bool:
+        """Whether there are maps worth drawing the page for: the more are shown, the less often it is drawn."""
+        pause = 0.2 + 0.12 * (self.asked - len(self.due))
+        return bool(self.arrived) and time.monotonic() - self.shown > pause
 
 
-def explaining(model: Model, image: Image, methods: Mapping[str, Method], target: Target, seed: int) -> Any:
-    """The work of explaining one picture by several methods that share their passes."""
+class Survey(Job):
+    """Measuring on one picture which methods are valid for a model. `model` is the key of the answer."""
 
-    def work(progress: Progress, cancel: threading.Event) -> Explained:
-        from xai_core.pipeline import explain_many
+    def __init__(self, model: Model, image: Image, seed: int, key: str) -> None:
+        def work(progress: Progress, cancel: threading.Event) -> Any:
+            from xai_core.validity import survey
 
-        sent = 0
+            return survey(model, image, seed=seed, progress=progress, cancel=cancel)
 
-        def heard(done: int, total: int) -> None:
-            nonlocal sent
-            sent = done
-            progress(done, total)
-
-        try:
-            chosen = list(methods.values())
-            [found] = explain_many(model, [image], chosen, [target], seed=seed, progress=heard, cancel=cancel)
-            return Explained(dict(zip(methods, found, strict=True)), {}, sent)
-        except Cancelled:
-            raise
-        except AuditError as error:
-            if len(methods) == 1:
-                return Explained({}, dict.fromkeys(methods, str(error)), sent)
-        alone = [explaining(model, image, {key: one}, target, seed)(progress, cancel) for key, one in methods.items()]
-        maps = {key: explanation for one in alone for key, explanation in one.maps.items()}
-        problems = {key: sentence for one in alone for key, sentence in one.problems.items()}
-        return Explained(maps, problems, sent + sum(one.sent for one in alone))
-
-    return work
+        self.model = key
+        super().__init__(work)
 
 
 def store() -> Path:
@@ -108,7 +142,7 @@ def store() -> Path:
     return Path(os.environ.get("SECOND_LOOK_RECORDS") or Path(__file__).resolve().parents[2] / "records")
 
 
-def saving(record: Record, store: Path, name: str) -> Any:
+def saving(record: Record, store: Path, name: str) -> Task:
     """The work of writing a record into the store."""
 
     def work(_progress: Progress, _cancel: threading.Event) -> str:

@@ -11,7 +11,7 @@ import xai_core as xai
 from pages.shared import errors, samples, state, takeaway, viewer
 from pages.shared.errors import plain
 from pages.shared.state import Session
-from xai_core.records import Explanation, Image, Prediction
+from xai_core.records import Explanation, Image, Prediction, Target
 
 SHOWN_CLASSES = 5
 
@@ -58,42 +58,54 @@ def notice(identity: Mapping[str, Any]) -> None:
         st.warning(plain(words), icon=":material/warning:")
 
 
-def prediction(said: Prediction, index: int) -> None:
+def prediction(said: Prediction, target: Target) -> None:
     """What the model said: the likeliest classes as bars, and the explained one if it is not among them."""
-    from xai_core.canvas import percent
+    from xai_core.canvas import answered
 
-    order, probabilities = [int(i) for i in said.order()], said.probabilities
-    first = order[0]
+    order, index = [int(i) for i in said.order()], target.index
     st.caption(f"Predicted by **{plain(said.model['name'])}** on {plain(said.model.get('device', 'cpu'))}")
-    st.markdown(f"## {plain(said.labels[first])} &nbsp; {percent(float(probabilities[first]))}")
+    st.markdown(f"## {plain(said.labels[order[0]])} &nbsp; {plain(answered(said, order[0]))}")
     notice(said.model)
+    if said.task == "multi label":
+        st.caption("Labels do not exclude one another: each has a probability of its own, and they need not sum to 1.")
     shown = order[:SHOWN_CLASSES]
     for i in shown if index in shown else [*shown, index]:
-        mark = " · target" if i == index else ""
-        words = f"{plain(said.labels[i])} · **{percent(float(probabilities[i]))}**{mark}"
-        st.progress(float(min(1, probabilities[i])), text=words)
-    with st.expander(f"All {len(order)} classes", on_change="rerun", key="all classes") as every:
+        mark = " · target" if i == index else " · what the target is held against" if i == target.against else ""
+        words = f"{plain(said.labels[i])} · **{plain(answered(said, i))}**{mark}"
+        if said.task == "regression":
+            st.markdown(words)
+        else:
+            st.progress(float(min(1, said.probabilities[i])), text=words)
+    if said.task == "regression" and len(order) <= SHOWN_CLASSES:
+        return
+    noun = "outputs" if said.task == "regression" else "classes"
+    with st.expander(f"All {len(order)} {noun}", on_change="rerun", key="all classes") as every:
         if every.open:
-            rows = [[said.labels[i], float(probabilities[i]), float(said.logits[i])] for i in order]
-            table = {"class": [row[0] for row in rows], "probability": [row[1] for row in rows]}
+            table: dict[str, list[Any]] = {"class": [said.labels[i] for i in order]}
+            if said.task != "regression":
+                table["probability"] = [float(said.probabilities[i]) for i in order]
             st.dataframe(
-                {**table, "logit": [row[2] for row in rows]},
+                {**table, "output" if said.task == "regression" else "logit": [float(said.logits[i]) for i in order]},
                 hide_index=True,
                 column_config={"probability": st.column_config.NumberColumn(format="percent")},
             )
 
 
-def maps(visitor: Session, explained: Sequence[Explanation], said: Prediction, image: Image | None) -> None:
-    """The viewer, and what can be taken away. Looking at maps otherwise redraws this part of the page alone."""
+def maps(
+    visitor: Session, explained: Sequence[Explanation], said: Prediction, image: Image, waiting: Sequence[str]
+) -> None:
+    """The viewer, and what can be taken away. Looking at maps otherwise redraws this part of the page alone.
+
+    `waiting` are the methods that are still worked on.
+    """
 
     @st.fragment
     def drawn() -> None:
         with errors.shown_here():
-            viewer.maps(explained, "maps", visitor.looks, visitor.looks_given, _looked)
+            viewer.maps(explained, "maps", visitor.looks, visitor.looks_given, _looked, waiting)
             with st.container(horizontal=True, key="take-away"):
                 takeaway.download(explained, said, visitor.looks)
-                if image is not None:
-                    takeaway.save(visitor, explained, said, image)
+                takeaway.save(visitor, explained, said, image)
             takeaway.saving(visitor)
 
     drawn()
@@ -107,7 +119,7 @@ def _looked() -> None:
 def flat_maps(explained: Sequence[Explanation]) -> None:
     """Say which maps show nothing, in words and not by a grey picture alone."""
     for e in explained:
-        if e.flat:
+        if e.flat and not viewer.is_control(e):
             st.warning(f"{plain(viewer.label(e))}: {plain(e.flat)}", icon=":material/do_not_disturb_on:")
 
 
@@ -177,13 +189,3 @@ def refused(model_name: str, reasons: Sequence[tuple[str, str]]) -> None:
     """Methods that were chosen but say nothing about this model, with the reason."""
     for label, reason in reasons:
         st.info(f"**{plain(label)}** was not run on {plain(model_name)}. {plain(reason)}", icon=":material/block:")
-
-
-def invalid_methods(model: Any) -> None:
-    """Every method that is not valid for the model, with the reason."""
-    reasons = [(xai.METHODS[name].label, xai.METHODS[name]().why_not(model)) for name in xai.METHODS]
-    wrong = [(label, reason) for label, reason in reasons if reason]
-    if wrong:
-        with st.expander(f"Not valid for this model: {len(wrong)}", icon=":material/block:"):
-            for label, reason in wrong:
-                st.caption(f"**{plain(label)}** {plain(reason)}")

@@ -3,124 +3,34 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from pages.shared.question import Looks, Question
 from xai_core.records import Explanation, Image, Prediction
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import Page
 
-    from pages.shared.jobs import Job
+    from pages.shared.jobs import Job, Survey, Work
+    from xai_core.validity import Validity
     from xai_core.verification import Report
 
-KEPT_MAPS = 64  # per visitor
+KEPT_MAPS = 160  # per visitor: five questions to every method
 KEPT_PREDICTIONS = 256
 KEPT_PICTURES = 32
 KEPT_PIXELS = 120_000_000  # of all pictures of one visitor together: 360 MB
-TEXT_LIMIT = 200  # characters of one value in an address
-
-
-@dataclass(frozen=True)
-class Question:
-    """Everything that is asked but the picture itself: what a link or a saved record can bring back.
-
-    `picture` is the sha256 of an upload, or its beginning. `methods` are as `METHODS.build` takes them. `weights` is
-    the sha256 of the weights that a record was made with, empty for a link.
-    """
-
-    sample: str = ""
-    picture: str = ""
-    model: str = ""
-    random: bool = False
-    target: int | None = None
-    methods: tuple[Mapping[str, Any], ...] = ()
-    seed: int | None = None
-    weights: str = ""
-
-    def to_address(self) -> dict[str, str | list[str]]:
-        """As the query of a link. The picture never travels in it."""
-        words: dict[str, str | list[str]] = {"sample": self.sample, "picture": self.picture[:16], "model": self.model}
-        words["random"] = "true" if self.random else ""
-        words["target"] = "" if self.target is None else str(self.target)
-        words["method"] = [str(method["name"]) for method in self.methods]
-        for method in self.methods:
-            words |= {f"{method['name']}.{key}": str(value) for key, value in method.items() if key != "name"}
-        words["seed"] = "" if self.seed is None else str(self.seed)
-        return {key: value for key, value in words.items() if value}
-
-    @classmethod
-    def from_address(cls, words: Mapping[str, list[str]]) -> Question:
-        """From the query of a link. What is no number is left out; names are checked where they are used."""
-        one = {key: values[-1][:TEXT_LIMIT] for key, values in words.items() if values}
-        methods = []
-        for name in dict.fromkeys(words.get("method", [])):
-            own = {key.partition(".")[2]: value for key, value in one.items() if key.startswith(f"{name}.")}
-            methods.append({"name": name[:TEXT_LIMIT], **own})
-        return cls(
-            sample=one.get("sample", ""),
-            picture=one.get("picture", ""),
-            model=one.get("model", ""),
-            random=one.get("random", "") == "true",
-            target=_number(one.get("target", "")),
-            methods=tuple(methods[:KEPT_MAPS]),
-            seed=_number(one.get("seed", "")),
-        )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-@dataclass(frozen=True)
-class Looks:
-    """How maps are looked at. It never changes a map. An empty colour map means each map's own default."""
-
-    opacity: float = 0.5
-    colour_map: str = ""
-    clip: float = 99.5
-    shared: bool = False
-
-    @classmethod
-    def from_outside(cls, given: Any) -> Looks:
-        """From a browser or a record: what is not understood stays at its default."""
-        from xai_core.colours import COLOUR_MAPS
-
-        plain, given = cls(), given if isinstance(given, Mapping) else {}
-
-        def number(key: str, low: float, high: float, otherwise: float) -> float:
-            value = given.get(key)
-            fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-            return float(value) if fits else otherwise
-
-        colours = given.get("colour_map")
-        return cls(
-            opacity=number("opacity", 0, 1, plain.opacity),
-            colour_map=colours if colours in COLOUR_MAPS else "",
-            clip=number("clip", 50, 100, plain.clip),
-            shared=given.get("shared_scale") is True,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """As a record's `display`."""
-        return {
-            "opacity": self.opacity,
-            "colour_map": self.colour_map or None,
-            "clip": self.clip,
-            "shared_scale": self.shared,
-        }
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A map, and the piece of work that made it: its number, and how many pictures it sent through the network."""
+    """A map, and the number of the piece of work that made it."""
 
     explanation: Explanation
     work: int
-    sent: int
 
 
 @dataclass
@@ -140,12 +50,16 @@ class Session:
     failed: dict[str, str] = field(default_factory=dict)  # why there is no map
     predictions: OrderedDict[str, Prediction] = field(default_factory=OrderedDict)
     works: int = 0
-    job: Job | None = None
+    sent: dict[int, int] = field(default_factory=dict)  # pictures that a piece of work sent through the network
+    job: Work | None = None
     saving: Job | None = None
-    stopped: str = ""  # the work that the person cancelled
+    surveying: Survey | None = None
+    surveys: dict[str, Sequence[Validity]] = field(default_factory=dict)  # which methods are valid, by model
+    stopped: frozenset[str] = frozenset()  # maps that are not worked on until the person says so
+    stopped_why: str = ""
     saves: int = 0  # how many records have been saved
     saved: str = ""  # name of the record just saved
-    looks: Looks = Looks()
+    looks: Looks = field(default_factory=Looks)
     looks_given: int = 0  # how many times a record has brought its own
     mistakes: list[str] = field(default_factory=list)  # sentences that stay until they are dismissed
     opened: str = ""  # folder name of the record that is open

@@ -17,8 +17,11 @@ import streamlit as st
 from pages.shared import errors, jobs, state, viewer, watch
 from pages.shared.cached import digest
 from pages.shared.errors import plain
-from pages.shared.state import Looks, Session
-from xai_core.records import Explanation, Image, Prediction, Record
+from pages.shared.question import Looks
+from pages.shared.state import Session
+from xai_core.records import Explanation, Image, Prediction, Record, Target
+
+LISTED = 4  # maps; of more, one is picked from a list
 
 
 def figure_looks(explained: Sequence[Explanation], looks: Looks) -> dict[str, Any]:
@@ -43,7 +46,13 @@ def download(explained: Sequence[Explanation], said: Prediction | None, looks: L
                 "All maps, one sheet (PNG)", partial(_sheet, explained, said, words), f"maps-{mark}.png", "image/png"
             )
         _button("Numbers (JSON)", partial(numbers, explained, said), f"maps-{mark}.json", "application/json")
-        for e in explained:
+        shown = list(explained)
+        if len(shown) > LISTED:
+            one = st.selectbox(
+                "One map", range(len(shown)), format_func=lambda i: viewer.label(explained[i]), key="one map"
+            )
+            shown = [explained[one]]
+        for e in shown:
             stem = f"{re.sub('[^a-z0-9_]', '_', str(e.method['name']))}-{digest(map=_identity(e), looks=words)[:10]}"
             left, right = st.columns(2)
             with left:
@@ -60,7 +69,14 @@ def _button(label: str, data: Any, name: str, mime: str) -> None:
 
 def _identity(e: Explanation) -> list[Any]:
     weights = [e.model.get("weights_sha256"), e.model.get("preprocessing_sha256")]
-    return [e.image, weights, dict(e.method), e.target.index, e.target.kind, e.target.against, e.seed]
+    return [e.image, weights, dict(e.method), _asked(e.target), e.seed, e.background]
+
+
+def _asked(target: Target) -> dict[str, Any]:
+    words = {"class": target.label, "index": target.index, "kind": target.kind}
+    return (
+        words if target.against is None else {**words, "against": target.against_label, "against_index": target.against}
+    )
 
 
 def _figure(
@@ -88,14 +104,15 @@ def _values(e: Explanation) -> bytes:
 def numbers(explained: Sequence[Explanation], said: Prediction | None) -> bytes:
     """What was asked and what came out, without the arrays, as JSON."""
     first = explained[0]
+    word = "value" if said and said.task == "regression" else "probability"
     words = {
         "model": dict(first.model),
         "picture_sha256": first.image,
-        "prediction": said and [{"class": label, "probability": p} for label, p in said.top(len(said.labels))],
+        "prediction": said and [{"class": label, word: number} for label, number in said.top(len(said.labels))],
         "maps": [
             {
                 "method": dict(e.method),
-                "target": {"class": e.target.label, "index": e.target.index, "kind": e.target.kind},
+                "target": _asked(e.target),
                 "seed": e.seed,
                 "lowest": float(e.values.min()),
                 "highest": float(e.values.max()),
@@ -103,7 +120,9 @@ def numbers(explained: Sequence[Explanation], said: Prediction | None) -> bytes:
                 "peak_row_column": list(e.peak),
                 "flat": e.flat,
                 "grid": list(e.grid),
-                "completeness_gap": e.gap,
+                "gap": e.gap,
+                "valid": e.valid,
+                "background_sha256": list(e.background),
                 "forward_passes": e.passes.forward,
                 "backward_passes": e.passes.backward,
                 "seconds": e.seconds,
@@ -129,7 +148,7 @@ def save(visitor: Session, explained: Sequence[Explanation], said: Prediction, i
         )
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         visitor.saved, visitor.saves = "", visitor.saves + 1
-        visitor.saving = jobs.Job("save", jobs.saving(record, jobs.store(), name))
+        visitor.saving = jobs.Job(jobs.saving(record, jobs.store(), name))
 
     with st.popover("Save record", icon=":material/save:", type="primary", key=f"save record {visitor.saves}"):
         st.text_area("Note (optional)", key=f"note {visitor.saves}", max_chars=2000, height=90)
@@ -143,7 +162,7 @@ def saving(visitor: Session) -> None:
     if job is not None:
         job.wait(0.1)
         if job.running:
-            watch.progress(job, "Saving the record …", stop=False)
+            watch.progress(job, lambda: "Saving the record …")
             return
         visitor.saving, visitor.saved = None, job.result or ""
         if job.problem:

@@ -18,7 +18,7 @@ import streamlit as st
 import xai_core as xai
 from pages.shared import samples, state
 from pages.shared.cached import digest
-from pages.shared.state import Looks
+from pages.shared.question import Looks
 from xai_core.records import Explanation
 
 HERE = Path(__file__).resolve().parent / "browser"
@@ -36,15 +36,23 @@ _samples = st.components.v2.component(
 )
 
 
-def maps(explanations: Sequence[Explanation], key: str, looks: Looks, given: int, on_look: Callable[[], None]) -> None:
+def maps(
+    explanations: Sequence[Explanation],
+    key: str,
+    looks: Looks,
+    given: int,
+    on_look: Callable[[], None],
+    waiting: Sequence[str] = (),
+) -> None:
     """Draw the maps. `given` counts how often the server has set the looks; else the browser keeps its own.
 
-    `on_look` is called when the visitor has changed them and leaves the viewer.
+    `on_look` is called when the visitor has changed them and leaves the viewer. `waiting` are methods whose maps are
+    still worked on.
     """
-    _maps(key=key, data=packed(explanations, looks, given), on_looks_change=on_look)
+    _maps(key=key, data=packed(explanations, looks, given, waiting), on_looks_change=on_look)
 
 
-def packed(explanations: Sequence[Explanation], looks: Looks, given: int) -> bytes:
+def packed(explanations: Sequence[Explanation], looks: Looks, given: int, waiting: Sequence[str] = ()) -> bytes:
     """What is sent to the browser."""
     from xai_core import figures
     from xai_core.colours import TWO_SIGNED
@@ -53,11 +61,14 @@ def packed(explanations: Sequence[Explanation], looks: Looks, given: int) -> byt
     height, width = first.values.shape
     parts = [first.pixels.tobytes(), *(e.values.astype("<f4").tobytes() for e in explanations)]
     parts += [figures.palette(name).tobytes() for name in figures.COLOUR_MAPS]
+    described = [_described(e) for e in explanations]
+    order = _order(explanations, described, waiting)
     header = {
-        "id": digest(maps=[[e.image, dict(e.model), dict(e.method), str(e.target), e.seed] for e in explanations]),
+        "id": digest(order=order),
         "height": height,
         "width": width,
-        "maps": [_described(e) for e in explanations],
+        "maps": described,
+        "order": order,
         "palettes": list(figures.COLOUR_MAPS),
         "two_signed": list(TWO_SIGNED),
         "looks": looks.to_dict(),
@@ -68,26 +79,73 @@ def packed(explanations: Sequence[Explanation], looks: Looks, given: int) -> byt
     return len(words).to_bytes(4, "little") + words + b"".join(parts)
 
 
+def _order(
+    explanations: Sequence[Explanation], described: Sequence[Mapping[str, Any]], waiting: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What is seen, one after the other: maps and those that are still worked on, controls last."""
+    places = [(str(e.method["name"]), {"id": words["id"]}) for e, words in zip(explanations, described, strict=True)]
+    if waiting:
+        from pages.shared.menu import in_order
+
+        names = [name for _, members in in_order() for name in members]
+        places += [(name, {"waiting": xai.METHODS[name].label}) for name in waiting]
+        places.sort(key=lambda place: names.index(place[0]) if place[0] in names else -1)
+    places.sort(key=lambda place: _family(place[0]) == "control")
+    return [{**words, "control": _family(name) == "control"} for name, words in places]
+
+
+def _family(name: str) -> str:
+    return xai.METHODS[name].family if name in xai.METHODS else ""
+
+
+def is_control(e: Explanation) -> bool:
+    """Whether a map knows nothing of the model, and is there to be beaten."""
+    return _family(str(e.method["name"])) == "control"
+
+
 def _described(e: Explanation) -> dict[str, Any]:
     from xai_core import figures
 
     name, target, model = label(e), str(e.target), str(e.model.get("name", "the model"))
     row, column = e.peak
     where = e.flat or f"The highest value, {e.values.max():.3g}, is at row {row}, column {column}."
+    invalid = "" if e.valid else next((note for note in e.notes if note.startswith("Not valid")), "Not valid.")
+    mark, verdict = _verdict(e)
     return {
+        "id": digest(
+            map=[e.image, dict(e.model), dict(e.method), target, e.target.index, e.target.against, e.seed, e.background]
+        ),
         "label": name,
+        "family": _family(str(e.method["name"])),
+        "mark": mark,
+        "verdict": verdict,
+        "invalid": invalid,
         "target": target,
         "model": model,
         "notice": str(e.model.get("notice", "")),
         "settings": ", ".join(f"{key} = {value}" for key, value in e.settings().items()),
-        "spoken": f"Attribution map by {name} for target class {target} of {model}. {where}",
+        "spoken": f"Attribution map by {name} for target class {target} of {model}. {invalid} {where}",
         "colours": figures.default_colour_map(e.values),
         "peak": [row, column],
         "flat": e.flat,
         "facts": facts(e),
         "evidence": e.evidence,
-        "notes": list(e.notes),
+        "notes": [note for note in e.notes if note != invalid],
     }
+
+
+def _verdict(e: Explanation) -> tuple[str, str]:
+    """How far a map can be what it claims, as a mark and in a few words."""
+    name = str(e.method["name"])
+    if is_control(e):
+        return "", "control"
+    if not e.valid:
+        return "✗", "not valid for this model"
+    if e.flat:
+        return "✗", "flat"
+    if name in xai.METHODS and xai.METHODS[name].approximate:
+        return "≈", "an estimate from draws"
+    return "✓", "" if e.gap is None else "adds up as promised"
 
 
 def label(e: Explanation) -> str:
@@ -109,8 +167,14 @@ def facts(e: Explanation) -> list[str]:
     said.append(f"{e.passes} passes")
     said.append(f"{e.seconds:.2f} s")
     if e.gap is not None:
-        share = f"{100 * e.gap:.1f}" if e.gap >= 0.0005 else f"{100 * e.gap:.2g}"
-        said.append(f"the values add up to f(x) − f(baseline) with a gap of {share} % (0 % is exact)")
+        from xai_core.validity import share
+
+        name = str(e.method["name"])
+        conserved = name in xai.METHODS and xai.METHODS[name].promises == "conservation"
+        whole = "f(x)" if conserved else "f(x) − f(baseline)"
+        said.append(f"the values add up to {whole} with a gap of {share(e.gap)} (0% is exact)")
+    if e.background:
+        said.append(f"compared with {len(e.background)} background pictures")
     return said
 
 

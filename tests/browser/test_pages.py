@@ -12,7 +12,7 @@ import pytest
 
 import xai_core as xai
 from pages.shared import viewer
-from pages.shared.state import Looks
+from pages.shared.question import Looks
 from tests.pages.conftest import png
 from xai_core import figures
 from xai_core.records import Explanation, Passes, Target
@@ -147,7 +147,7 @@ def test_arrow_keys_step_through_pictures_and_the_target_follows_the_prediction(
     rows(page, 1)
     page.get_by_role("heading", name="Explain", exact=True).click()
     page.keyboard.press("ArrowRight")
-    expect(page.locator(".row .head")).to_contain_text("for normal")
+    expect(page.locator(".row .head")).to_contain_text("for normal", timeout=SLOW)
     expect(target).to_have_value("the predicted class")
     page.get_by_role("slider", name="Opacity").press("ArrowRight")  # moves the slider, not the picture
     page.wait_for_timeout(500)
@@ -189,6 +189,53 @@ def test_the_explain_page_has_no_serious_fault_of_access(server, visit, scheme):
     label = page.locator(".frame").nth(1).get_attribute("aria-label")
     for part in ("Grad-CAM", "simple fracture", "demo-xray", "highest value"):
         assert part in label
+
+
+SHEET = SAMPLE + "".join(f"&method={name}" for name in ("hires_cam", "integrated_gradients", "layer_cam", "random"))
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 400)])
+def test_many_maps_become_a_contact_sheet(server, visit, scheme, width):
+    page = visit(scheme, width)
+    page.goto(f"{server.address}/{SHEET}&integrated_gradients.steps=8")
+    rows(page, 6)
+    expect(page.locator(".row.compact")).to_have_count(6)
+    expect(page.locator(".apart .row h3")).to_have_text(["Random"])
+    poor = page.get_by_role("region", name="Integrated gradients")
+    expect(poor).to_have_class(re.compile("invalid"))
+    expect(poor.get_by_text("Not valid for this model: the values miss the sum")).to_be_visible()
+    assert poor.locator("canvas").last.evaluate("one => getComputedStyle(one).filter") == "grayscale(1)"
+    check_access(page, "contact sheet")
+    tops = page.locator(".row.compact").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    assert len(set(tops)) < len(tops)  # side by side
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator(".row.compact .frame").nth(1).click()
+    large = page.locator(".row.open")
+    expect(large.locator(".frame")).to_have_count(3)
+    expect(large.locator(".tick").first).to_be_visible()
+    large.get_by_role("button", name="Close").click()
+    expect(page.locator(".row.compact")).to_have_count(6)
+    page.get_by_role("button", name="Contact sheet").click()
+    expect(page.locator(".frame")).to_have_count(18)
+
+
+def test_maps_fill_in_as_they_come_and_cancel_keeps_them(server, visit):
+    page = visit()
+    page.goto(f"{server.address}/{SAMPLE}")
+    rows(page, 2)
+    page.locator(".frame").first.evaluate("one => one.dataset.kept = 'yes'")
+    page.get_by_role("button", name="All valid").click()
+    expect(page.locator(".waiting").first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text(re.compile(r"\d+ of \d+ maps · [\d,]+ of [\d,]+ passes"))).to_be_visible()
+    expect(page.locator(".row").nth(7)).to_be_visible(timeout=SLOW)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    said = page.get_by_text(re.compile(r"Cancelled\. \d+ maps are complete and stay\."))
+    expect(said).to_be_visible(timeout=SLOW)
+    rows(page, int(re.search(r"\d+", said.inner_text()).group()))
+    expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.locator("[data-kept]")).to_have_count(1)  # what was there has not been drawn anew
+    page.keyboard.press("h")
+    assert page.locator(".row canvas").last.evaluate("one => one.style.opacity") == "0"
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(server, visit):

@@ -20,7 +20,7 @@ def settled(app: AppTest) -> AppTest:
     app.run()
     for _ in range(200):
         visitor = app.session_state.get("session", None)
-        jobs = [job for job in (visitor.job, visitor.saving) if job is not None] if visitor else []
+        jobs = [job for job in (visitor.job, visitor.saving, visitor.surveying) if job is not None] if visitor else []
         if not jobs:
             return app
         for job in jobs:

@@ -9,7 +9,7 @@ import pytest
 import xai_core as xai
 from pages.shared import viewer
 from pages.shared.errors import plain
-from pages.shared.state import Looks, Question
+from pages.shared.question import Looks, Question
 from tests.pages.conftest import ROOT, Opener, drop, png, settled, words
 
 XRAY = {"sample": "xray_simple_fracture_1", "model": "demo-xray"}
@@ -109,7 +109,7 @@ def test_the_target_follows_the_prediction_from_picture_to_picture(explain: Open
 def test_an_address_names_methods_settings_target_and_seed(explain: Opener):
     query = {"method": ["occlusion", "layer_cam"], "occlusion.window": "0.3", "layer_cam.layer": "layer3"}
     app = explain(**XRAY, **query, target="2", seed="7")
-    occlusion, layer_cam = maps(app)
+    layer_cam, occlusion = maps(app)  # family by family
     assert occlusion.method["window"] == 0.3
     assert layer_cam.method["layer"] == "layer3"
     assert layer_cam.target.index == 2
@@ -167,26 +167,50 @@ def test_a_method_that_says_nothing_about_a_model_is_listed_with_the_reason(expl
 def test_a_new_method_computes_only_what_is_new(explain: Opener):
     app = explain(**XRAY, method="grad_cam")
     [first] = maps(app)
-    app.multiselect(key="methods").set_value(["grad_cam", "layer_cam"])
+    app.checkbox(key="use layer_cam").check()
     settled(app)
     assert maps(app)[0] is first
     assert len(maps(app)) == 2
 
 
-def test_cancelled_work_leaves_nothing_and_can_be_run_again(explain: Opener):
+def test_maps_that_came_before_a_cancel_stay_and_the_others_can_be_run(explain: Opener):
     app = explain(**XRAY, method="grad_cam")
-    app.multiselect(key="methods").set_value(["lime"])
+    for name in ("layer_cam", "rise"):
+        app.checkbox(key=f"use {name}").check()
     app.run()
     visitor = app.session_state["session"]
-    if visitor.job is not None:  # else it was done before it could be stopped
-        visitor.stopped = visitor.job.key
-        visitor.job.cancel.set()
-        settled(app)
-        assert "Cancelled" in words(app)
-        assert len(maps(app)) == 1
-        app.button(key="run").click()
-        settled(app)
-    assert [e.method["name"] for e in maps(app)] == ["grad_cam", "lime"]
+    job = visitor.job
+    assert job is not None
+    while "layer_cam" not in [e.method["name"] for e in maps(app)]:
+        job.wait(0.05)
+        app.run()
+    app.button(key="cancel").click()
+    settled(app)
+    assert "Cancelled. 2 maps are complete and stay." in words(app)
+    assert [e.method["name"] for e in maps(app)] == ["grad_cam", "layer_cam"]
+    settled(app)
+    assert visitor.job is None  # it does not start again by itself
+    app.button(key="run").click()
+    settled(app)
+    assert [e.method["name"] for e in maps(app)] == ["grad_cam", "layer_cam", "rise"]
+
+
+def test_work_that_goes_on_is_not_given_up_for_one_more_method(explain: Opener):
+    app = explain(**XRAY, method="grad_cam")
+    app.checkbox(key="use rise").check()
+    app.run()
+    visitor = app.session_state["session"]
+    first = visitor.job
+    app.checkbox(key="use layer_cam").check()
+    app.run()
+    assert first is not None
+    assert visitor.job is first
+    assert not first.cancel.is_set()
+    app.checkbox(key="use rise").uncheck()
+    app.run()
+    assert first.cancel.is_set()
+    settled(app)
+    assert [e.method["name"] for e in maps(app)] == ["grad_cam", "layer_cam"]
 
 
 def test_our_own_mistake_is_a_number_and_never_a_traceback(explain: Opener, monkeypatch):
@@ -205,8 +229,109 @@ def test_settings_are_drawn_from_their_declarations(explain: Opener):
     window = app.slider(key="occlusion.window")
     assert (window.min, window.max, window.value) == (0.02, 0.5, 0.125)
     assert app.toggle(key="grad_cam.positive_only").value is True
-    assert list(app.selectbox(key="occlusion.cover").options) == ["black", "mean", "blur"]
-    assert app.selectbox(key="layer demo-xray").options[-1].endswith("(default)")
+    assert list(app.selectbox(key="occlusion.cover").options) == ["black", "mean", "blur", "noise"]
+    layer = app.select_slider(key="layer demo-xray")
+    assert (layer.options[-1], layer.value) == ("layer4, 8 × 8", "layer4")
+    assert not [widget.key for widget in app.slider if widget.key.startswith("lime.")]  # of chosen methods only
+
+
+def test_a_method_that_says_nothing_about_the_model_cannot_be_ticked(explain: Opener):
+    app = explain(**XRAY, method="grad_cam")
+    box = app.checkbox(key="refused attention_rollout")
+    assert box.disabled
+    assert box.label.startswith("✗")
+    assert "runs no softmax attention" in words(app)
+    app.button(key="first three").click()
+    settled(app)
+    assert len(app.session_state["session"].maps) == 3
+
+
+def test_a_layer_that_the_target_does_not_depend_on_is_named_and_not_offered(explain: Opener):
+    app = explain(sample="cat", model="test_vit", random="true", method="grad_cam", **{"grad_cam.layer": "blocks.5"})
+    slider = app.select_slider(key="layer test_vit")
+    assert not [one for one in slider.options if one.startswith("blocks.5, ")]
+    assert slider.value == "blocks.5.norm1"
+    assert "Not to be read: blocks.5, " in words(app)
+    assert "its gradient there is zero" in app.error[0].value
+    assert maps(app)[0].method["layer"] == "blocks.5.norm1"
+
+
+def test_a_link_asks_for_a_contrast_or_a_probability(explain: Opener):
+    app = explain(**XRAY, method="grad_cam", kind="contrast", target="0", against="2")
+    [contrast] = maps(app)
+    assert (contrast.target.kind, contrast.target.index, contrast.target.against) == ("contrast", 0, 2)
+    assert f"target class **{contrast.target}**" in words(app)
+    asked = Question.from_address({key: [value] for key, value in app.query_params.items()})
+    assert (asked.kind, asked.target, asked.against) == ("contrast", 0, 2)
+    app.selectbox(key="against demo-xray").set_value(0)  # itself
+    assert "no contrast with itself" in words(settled(app))
+    app.selectbox(key="kind").set_value("probability")
+    settled(app)
+    assert maps(app)[-1].target.kind == "probability"
+    assert not app.error
+
+
+def test_outputs_that_are_no_classes_are_shown_as_what_they_are(explain: Opener, monkeypatch):
+    import timm
+
+    from pages.shared import cached
+
+    def made(task: str) -> object:
+        network = timm.create_model("test_resnet", num_classes=2)
+        facts = {"labels": ["left", "right"], "input_size": (3, 64, 64), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+        return xai.wrap_model(network, name=task, task=task, **facts)
+
+    networks = {task: made(task) for task in ("multi label", "regression")}
+    task = "multi label"
+    monkeypatch.setattr(cached, "model", lambda name, random: networks[task])
+    app = explain(sample="cat", method="grad_cam", kind="probability")
+    assert maps(app)[-1].target.kind == "sigmoid"
+    assert "need not sum to 1" in words(app)
+    task = "regression"
+    settled(app)
+    assert maps(app)[-1].target.kind == "logit"
+    assert "%" not in words(app).partition("Attribution maps")[0]
+
+
+def test_background_pictures_are_chosen_counted_and_part_of_the_question(explain: Opener):
+    method = {"method": "expected_gradients", "expected_gradients.background": "pictures"}
+    app = explain(**XRAY, **method, **{"expected_gradients.samples": "8"})
+    [with_samples] = maps(app)
+    assert len(with_samples.background) == 11  # of twelve X-rays, without the one that is explained
+    assert "11 pictures" in words(app)
+    app.segmented_control(key="background").set_value("uploads")
+    settled(app)
+    assert len(maps(app)) == 1
+    assert "there are none" in words(app)
+    app = drop(app, ("other.png", png(7, texture=True)), ("this.png", png(8, texture=True)))
+    app.session_state["session"].sample = XRAY["sample"]
+    settled(app)
+    assert len(maps(app)[-1].background) == 2
+    assert (maps(app)[-1].values != with_samples.values).any()
+
+
+def test_measuring_the_methods_fills_the_table_and_marks_the_menu(explain: Opener, monkeypatch):
+    from xai_core import validity
+
+    def short(model, image, **others):
+        return validity_survey(
+            model, image, ["grad_cam", {"name": "integrated_gradients", "steps": 8}, "attention_rollout"], **others
+        )
+
+    validity_survey = validity.survey
+    monkeypatch.setattr(validity, "survey", short)
+    app = explain(**XRAY, method="grad_cam")
+    app.button(key="measure").click()
+    app.run()
+    visitor = app.session_state["session"]
+    if visitor.surveying is not None:
+        visitor.surveying.wait(60)
+    settled(app)
+    [table] = [one.value for one in app.dataframe if "Verdict" in one.value]
+    assert list(table["Method"]) == ["Grad-CAM", "Integrated gradients", "Attention rollout"]
+    assert list(table["Verdict"]) == ["✓ valid", "✗ not valid", "✗ not valid"]
+    assert table["Gap"][1].endswith("%")
+    assert app.checkbox(key="use integrated_gradients").label.startswith("✗")
 
 
 def test_text_from_outside_is_escaped():
@@ -237,3 +362,18 @@ def test_what_is_sent_to_the_viewer_holds_every_value(explain: Opener):
     assert body[: e.pixels.nbytes] == e.pixels.tobytes()
     assert body[e.pixels.nbytes : e.pixels.nbytes + e.values.nbytes] == e.values.tobytes()
     assert e.target.label in header["maps"][0]["spoken"]
+
+
+def test_controls_are_shown_last_and_maps_that_are_not_there_yet_keep_their_place(explain: Opener):
+    app = explain(**XRAY, method=["sobel_edges", "saliency"])
+    edges, saliency = sorted(maps(app), key=lambda e: e.method["name"] == "saliency")
+
+    def shown(waiting: list[str]) -> list[str]:
+        sent = viewer.packed([edges, saliency], Looks(), 0, waiting)
+        header = json.loads(sent[4 : 4 + int.from_bytes(sent[:4], "little")])
+        labels = {words["id"]: words["label"] for words in header["maps"]}
+        assert [one["control"] for one in header["order"]][-1]
+        return [labels[one["id"]] if "id" in one else one["waiting"] for one in header["order"]]
+
+    assert shown([]) == ["Saliency", "Sobel edges"]
+    assert shown(["lime", "grad_cam"]) == ["Grad-CAM", "Saliency", "LIME", "Sobel edges"]

@@ -112,7 +112,7 @@ def test_a_record_is_asked_again(manifests: Opener, explain: Opener, record: Pat
 
 
 def test_a_record_about_an_upload_asks_for_the_picture(explain: Opener):
-    from pages.shared.state import Question
+    from pages.shared.question import Question
 
     app = explain()
     app.session_state["session"].ask(Question(picture="ab" * 32, model="demo-xray"))
@@ -129,3 +129,22 @@ def test_what_is_saved_on_the_page_can_be_opened_and_verified(explain: Opener, s
     assert xai.verify(folder).ok
     assert xai.open_record(folder).note == "from the page"
     assert "Saved as" in app.success[0].value
+
+
+def test_a_record_of_a_contrast_is_asked_again_as_one(explain: Opener, manifests: Opener, store: Path):
+    model, image = xai.load_model("demo-xray"), xai.read_image(SAMPLES / "xray_simple_fracture_1.png")
+    target = xai.Target(1, "", "contrast", 0)
+    layers = [{"name": "grad_cam", "layer": layer} for layer in ("layer3", "layer4")]
+    [maps] = xai.explain_many(model, [image], layers, [target])
+    store.mkdir()
+    xai.save(Record(tuple(maps), xai.predict(model, image), image.source), store / "contrast")
+    app = manifests(record="contrast")
+    app.button(key="restore").click()
+    app.run()
+    again = explain()
+    again.session_state["session"].ask(app.session_state["session"].pending)
+    settled(again)
+    [kept] = [one.explanation for one in again.session_state["session"].maps.values()]
+    assert kept.target == maps[0].target
+    assert (kept.values == maps[0].values).all()
+    assert "One layer is shown at a time" in again.error[0].value

@@ -14,17 +14,21 @@ export function percentile(sorted, q) {
   return part >= 0.5 ? b - (b - a) * (1 - part) : a + (b - a) * part
 }
 
+function sizesOf(map) { // sorted once: looking at a map otherwise needs them again
+  return map.sizes ??= Float64Array.from(map.values, Math.abs).sort()
+}
+
 export function scaleOf(maps, clip) {
   const shown = maps.filter(map => !map.flat)
   if (!shown.length) return null
-  const sizes = new Float64Array(shown.reduce((n, map) => n + map.values.length, 0))
-  let lowest = Infinity, at = 0
-  for (const map of shown)
-    for (const value of map.values) {
-      sizes[at++] = Math.abs(value)
-      if (value < lowest) lowest = value
-    }
-  sizes.sort()
+  let sizes = sizesOf(shown[0]), lowest = Infinity
+  if (shown.length > 1) {
+    sizes = new Float64Array(shown.reduce((n, map) => n + map.values.length, 0))
+    let at = 0
+    for (const map of shown) sizes.set(sizesOf(map), (at += map.values.length) - map.values.length)
+    sizes.sort()
+  }
+  for (const map of shown) for (const value of map.values) if (value < lowest) lowest = value
   const largest = sizes[sizes.length - 1]
   const bound = Math.max(percentile(sizes, clip), FLOOR * largest)
   return { low: lowest < -NEGATIVE * largest ? -bound : 0, high: bound, largest }
@@ -122,8 +126,16 @@ function slider(low, high, step) {
   return input
 }
 
+function fill(box, wanted) { // what stays is not moved, so that it keeps the focus
+  for (const child of [...box.children]) if (!wanted.includes(child)) child.remove()
+  wanted.forEach((child, i) => {
+    if (box.children[i] !== child) box.insertBefore(child, box.children[i] ?? null)
+  })
+}
+
 // ---- the viewer ----------------------------------------------------------------------------------------------------
 
+const MANY = 4 // more maps than this are laid out as a contact sheet, unless the visitor says otherwise
 const PLAIN = { opacity: 0.5, colour_map: null, clip: 99.5, shared_scale: false }
 
 class Viewer {
@@ -134,8 +146,13 @@ class Viewer {
     this.given = -1
     this.forOnly = false
     this.mapShown = true
+    this.sheet = null // the visitor's choice of layout
+    this.drawn = []
     this.buildBar()
     this.rows = make('div', 'rows', undefined, root)
+    this.apart = make('div', 'apart', undefined, root)
+    make('h3', '', 'Controls: what a map must beat', this.apart)
+    this.controls = make('div', 'rows', undefined, this.apart)
     this.listen()
   }
 
@@ -166,6 +183,8 @@ class Viewer {
     this.forButton = button('Speaks for only', '', () => { this.forOnly = !this.forOnly; this.draw() })
     this.forButton.title = 'Hides what speaks against the target, in this view only: figures and records show both.'
     this.mapButton = button('Map', 'H', () => this.toggleMap())
+    this.sheetButton = button('Contact sheet', '', () => { this.sheet = !this.isSheet(); this.draw() })
+    this.sheetButton.title = 'Small maps side by side. Click one to see it large.'
     button('Reset', 'Space', () => this.reset())
     const link = button('Copy link', '', async () => {
       const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false)
@@ -184,11 +203,15 @@ class Viewer {
 
   listen() {
     this.onKey = event => this.key(event)
-    document.addEventListener('keydown', this.onKey)
     // The server hears of new looks when the visitor turns to something else: looking itself costs no message.
     this.root.addEventListener('pointerleave', () => { this.point(null); this.hand() })
     this.root.addEventListener('focusout', event => { if (!this.root.contains(event.relatedTarget)) this.hand() })
     this.onAway = () => this.hand()
+  }
+
+  // Streamlit may call `leave` and go on with the same element, so every `show` enters again; twice does no harm.
+  enter() {
+    document.addEventListener('keydown', this.onKey)
     document.addEventListener('visibilitychange', this.onAway)
   }
 
@@ -213,7 +236,9 @@ class Viewer {
     this.looks = { ...PLAIN }
     this.forOnly = false
     this.mapShown = true
+    this.sheet = null
     for (const tile of this.root.querySelectorAll('.large')) tile.classList.remove('large')
+    for (const one of this.drawn) one.row.classList.remove('open')
     this.draw()
   }
 
@@ -255,50 +280,105 @@ class Viewer {
     this.colours.replaceChildren()
     make('option', '', 'automatic', this.colours).value = ''
     for (const name of scene.palettes.keys()) make('option', '', name, this.colours).value = name
-    this.rows.replaceChildren()
-    this.drawn = scene.maps.map(map => this.buildRow(map))
+    const known = new Map(this.drawn.map(one => [one.map.id, one]))
+    const byId = new Map(scene.maps.map(map => [map.id, map]))
+    this.drawn = []
+    const methods = [], controls = []
+    for (const place of scene.order) {
+      const wanted = place.control ? controls : methods
+      if (place.waiting) wanted.push(this.buildWaiting(place.waiting))
+      else {
+        const one = known.get(place.id) ?? this.buildRow(byId.get(place.id))
+        this.drawn.push(one)
+        wanted.push(one.row)
+      }
+    }
+    fill(this.rows, methods)
+    fill(this.controls, controls)
+    this.apart.hidden = !controls.length
+  }
+
+  isSheet() {
+    return this.sheet ?? this.scene.order.length > MANY
+  }
+
+  buildWaiting(label) {
+    const box = make('div', 'waiting')
+    make('div', 'blank', '', box).style.aspectRatio = `${this.scene.width} / ${this.scene.height}`
+    make('span', '', label, box)
+    make('span', 'soft', 'not there yet', box)
+    return box
   }
 
   buildRow(map) {
-    const row = make('section', 'row', undefined, this.rows)
+    const row = make('section', 'row')
     row.setAttribute('aria-label', map.label)
+    row.classList.toggle('invalid', Boolean(map.invalid))
     const head = make('div', 'head', undefined, row)
-    make('h3', '', map.label, head)
-    const about = make('span', 'soft', 'for ', head)
+    const name = make('h3', '', '', head)
+    if (map.mark) make('span', map.mark === '✗' ? 'mark bad' : 'mark', map.mark, name)
+    name.append(map.label)
+    const about = make('span', 'about soft', 'for ', head)
     make('strong', '', map.target, about)
     about.append(' · ' + map.model)
+    make('span', 'small soft', map.verdict || map.family, head)
     if (map.notice) make('span', 'notice', map.notice, head)
     const value = make('span', 'value', '', head)
+    const open = make('button', 'open-close', '', head)
+    open.type = 'button'
     const tiles = make('div', 'tiles', undefined, row)
-    const heat = make('canvas'), over = make('canvas')
-    this.tile(tiles, 'What the model saw', `What ${map.model} saw`, [this.pictureCanvas()], map)
-    const bare = this.tile(tiles, 'Attribution map', map.spoken, [heat], map)
-    const bar = make('div', 'scale', undefined, bare.pane)
-    const both = this.tile(tiles, 'Overlay', 'Overlay on the picture. ' + map.spoken, [this.pictureCanvas(), over], map)
-    for (const canvas of [heat, over]) Object.assign(canvas, { width: this.scene.width, height: this.scene.height })
-    bare.tile.classList.add('bare')
-    both.tile.classList.add('both')
-    const ends = make('div', 'ends soft', undefined, bare.caption)
+    const over = this.canvas()
+    const one = { map, row, tiles, value, over, open }
+    one.both = this.tile(one, 'Overlay', 'Overlay on the picture. ' + map.spoken, [this.pictureCanvas(), over])
+    one.both.tile.classList.add('both')
+    open.onclick = () => this.open(one)
+    if (map.invalid) make('p', 'flat', map.invalid, row)
     if (map.flat) {
-      for (const frame of [bare.frame, both.frame]) make('span', 'flatsign', 'flat', frame)
+      make('span', 'flatsign', 'flat', one.both.frame)
       make('p', 'flat', map.flat + ' It is drawn in one grey and must not be read as evidence.', row)
     }
     make('p', 'facts soft', map.facts.join(' · '), row)
     if (map.settings) make('p', 'noted soft', 'Settings: ' + map.settings, row)
     for (const note of map.notes) make('p', 'noted', 'Note: ' + note, row)
-    return { map, value, heat, over, bar, ends, both }
+    return one
+  }
+
+  // What a small map does without: the picture and the map alone, with its scale.
+  complete(one) {
+    if (one.heat) return
+    const { map } = one
+    one.heat = this.canvas()
+    this.tile(one, 'What the model saw', `What ${map.model} saw`, [this.pictureCanvas()])
+    const bare = this.tile(one, 'Attribution map', map.spoken, [one.heat])
+    one.tiles.append(one.both.tile)
+    bare.tile.classList.add('bare')
+    one.bar = make('div', 'scale', undefined, bare.pane)
+    one.ends = make('div', 'ends soft', undefined, bare.caption)
+    if (map.flat) make('span', 'flatsign', 'flat', bare.frame)
+    one.key = ''
+  }
+
+  open(one) {
+    one.row.classList.toggle('open')
+    this.draw()
+    one.row.scrollIntoView({ block: 'nearest' })
+  }
+
+  canvas() {
+    return Object.assign(make('canvas'), { width: this.scene.width, height: this.scene.height })
   }
 
   pictureCanvas() {
-    const { width, height, picture } = this.scene
-    const canvas = Object.assign(make('canvas'), { width, height })
-    paint(canvas, picture)
+    const canvas = this.canvas()
+    canvas.className = 'picture'
+    paint(canvas, this.scene.picture)
     return canvas
   }
 
-  tile(tiles, caption, spoken, canvases, map) {
-    const { width, height } = this.scene
-    const tile = make('figure', 'tile', undefined, tiles)
+  tile(one, caption, spoken, canvases) {
+    const { width, height } = this.scene, { map } = one
+    const tile = make('figure', 'tile', undefined, one.tiles)
+    const enlarge = () => one.row.classList.contains('compact') ? this.open(one) : tile.classList.toggle('large')
     const pane = make('div', 'pane', undefined, tile)
     const frame = make('div', 'frame', undefined, pane)
     frame.style.aspectRatio = `${width} / ${height}`
@@ -312,17 +392,17 @@ class Viewer {
       const box = frame.getBoundingClientRect()
       this.point([
         Math.floor((event.clientY - box.top) / box.height * height),
-        Math.floor((event.clientX - box.left) / box.width * width)])
+        Math.floor((event.clientX - box.left) / box.width * width)], one)
     }
-    frame.onclick = () => tile.classList.toggle('large')
+    frame.onclick = enlarge
     frame.onkeydown = event => {
       const step = event.shiftKey ? 10 : 1
       const [row, column] = this.pointed ?? map.peak
       const to = {
         ArrowUp: [row - step, column], ArrowDown: [row + step, column], ArrowLeft: [row, column - step],
         ArrowRight: [row, column + step], Home: map.peak }[event.key]
-      if (to) this.point(to)
-      else if (event.key === 'Enter') tile.classList.toggle('large')
+      if (to) this.point(to, one)
+      else if (event.key === 'Enter') enlarge()
       else return
       event.preventDefault()
       event.stopPropagation()
@@ -333,7 +413,7 @@ class Viewer {
 
   // -- the pointer --
 
-  point(place) {
+  point(place, pointed) {
     const { width, height, picture } = this.scene
     const within = (at, size) => Math.min(size - 1, Math.max(0, at))
     this.pointed = place && [within(place[0], height), within(place[1], width)]
@@ -349,7 +429,7 @@ class Viewer {
     const said = [`row ${row}, column ${column}`, `RGB ${[...picture.subarray(3 * at, 3 * at + 3)].join(', ')}`]
     for (const one of this.drawn) {
       one.value.textContent = number(one.map.values[at])
-      said.push(`${one.map.label} ${number(one.map.values[at])}`)
+      if (one === pointed || this.drawn.length <= MANY) said.push(`${one.map.label} ${number(one.map.values[at])}`)
     }
     this.reading.textContent = said.join('  ·  ')
   }
@@ -369,6 +449,16 @@ class Viewer {
     this.scale.value = looks.shared_scale ? 'shared' : 'own'
     this.forButton.setAttribute('aria-pressed', String(this.forOnly))
     this.mapButton.setAttribute('aria-pressed', String(this.mapShown))
+    const sheet = this.isSheet()
+    this.sheetButton.setAttribute('aria-pressed', String(sheet))
+    this.root.classList.toggle('sheet', sheet)
+    for (const one of this.drawn) {
+      const opened = one.row.classList.contains('open')
+      one.row.classList.toggle('compact', sheet && !opened)
+      one.open.textContent = opened ? 'Close' : '⤢'
+      one.open.setAttribute('aria-label', `${opened ? 'Close' : 'Enlarge'} ${one.map.label}`)
+      if (!sheet || opened) this.complete(one)
+    }
 
     const key = JSON.stringify([scene.id, this.forOnly, looks.clip, looks.shared_scale])
     if (key !== this.scaled) {
@@ -397,9 +487,11 @@ class Viewer {
     if (one.key !== key) {
       one.key = key
       const colours = flat ? null : coloursOn(scale, name, scene)
-      paint(one.heat, colour(map.values, scale, colours))
-      one.over.getContext('2d').drawImage(one.heat, 0, 0)
-      this.drawBar(one, map, scale, colours)
+      paint(one.over, colour(map.values, scale, colours))
+      if (one.heat) {
+        one.heat.getContext('2d').drawImage(one.over, 0, 0)
+        this.drawBar(one, map, scale, colours)
+      }
     }
     one.over.style.opacity = this.mapShown ? looks.opacity : 0
     const shown = this.mapShown ? `Overlay, map at ${Math.round(looks.opacity * 100)} % opacity` : 'Overlay, map hidden (H)'
@@ -448,6 +540,7 @@ export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector('.viewer')
   if (!viewers.has(root)) viewers.set(root, new Viewer(root))
   const viewer = viewers.get(root)
+  viewer.enter()
   viewer.show(unpack(data), looks => setStateValue('looks', { ...looks }))
   return () => viewer.leave()
 }

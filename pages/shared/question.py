@@ -1,0 +1,125 @@
+"""What is asked, and how it is looked at: what a link or a saved record can bring back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xai_core.records import Target
+
+TEXT_LIMIT = 200  # characters of one value in an address
+MOST_METHODS = 64  # that one address may name
+KINDS = {"logit": "its logit", "probability": "its probability", "contrast": "its contrast with another"}
+BACKGROUNDS = {"samples": "Samples", "uploads": "My other uploads"}  # where background pictures come from
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything that is asked but the pictures themselves.
+
+    `picture` is the sha256 of an upload, or its beginning. `target` is None for the predicted class, `against` for its
+    strongest rival. `methods` are as `METHODS.build` takes them. `weights` is the sha256 of the weights that a record
+    was made with, empty for a link.
+    """
+
+    sample: str = ""
+    picture: str = ""
+    model: str = ""
+    random: bool = False
+    target: int | None = None
+    kind: str = "logit"
+    against: int | None = None
+    methods: tuple[Mapping[str, Any], ...] = ()
+    background: str = "samples"
+    seed: int | None = None
+    weights: str = ""
+
+    def to_address(self) -> dict[str, str | list[str]]:
+        """As the query of a link. No picture ever travels in it."""
+        words: dict[str, str | list[str]] = {"sample": self.sample, "picture": self.picture[:16], "model": self.model}
+        words["random"] = "true" if self.random else ""
+        words["target"] = "" if self.target is None else str(self.target)
+        words["kind"] = "" if self.kind == "logit" else self.kind
+        words["against"] = "" if self.kind != "contrast" or self.against is None else str(self.against)
+        words["method"] = [str(method["name"]) for method in self.methods]
+        for method in self.methods:
+            words |= {f"{method['name']}.{key}": str(value) for key, value in method.items() if key != "name"}
+        words["background"] = "" if self.background == "samples" else self.background
+        words["seed"] = "" if self.seed is None else str(self.seed)
+        return {key: value for key, value in words.items() if value}
+
+    @classmethod
+    def from_address(cls, words: Mapping[str, Sequence[str]]) -> Question:
+        """From the query of a link. What is no number is left out; names are checked where they are used."""
+        one = {key: values[-1][:TEXT_LIMIT] for key, values in words.items() if values}
+        methods = []
+        for name in dict.fromkeys(words.get("method", [])):
+            own = {key.partition(".")[2]: value for key, value in one.items() if key.startswith(f"{name}.")}
+            methods.append({"name": name[:TEXT_LIMIT], **own})
+        return cls(
+            sample=one.get("sample", ""),
+            picture=one.get("picture", ""),
+            model=one.get("model", ""),
+            random=one.get("random", "") == "true",
+            target=_number(one.get("target", "")),
+            kind=kind if (kind := one.get("kind", "")) in KINDS else "logit",
+            against=_number(one.get("against", "")),
+            methods=tuple(methods[:MOST_METHODS]),
+            background=source if (source := one.get("background", "")) in BACKGROUNDS else "samples",
+            seed=_number(one.get("seed", "")),
+        )
+
+    @classmethod
+    def about(cls, target: Target, **others: Any) -> Question:
+        """The question that a map for `target` answers."""
+        kind = "probability" if target.kind == "sigmoid" else target.kind
+        return cls(target=whole(target.index), kind=kind, against=whole(target.against), **others)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def whole(value: object) -> int | None:
+    """A number from a record, where it is one that a widget can take."""
+    return value if type(value) is int and 0 <= value < 2**31 else None
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How maps are looked at. It never changes a map. An empty colour map means each map's own default."""
+
+    opacity: float = 0.5
+    colour_map: str = ""
+    clip: float = 99.5
+    shared: bool = False
+
+    @classmethod
+    def from_outside(cls, given: Any) -> Looks:
+        """From a browser or a record: what is not understood stays at its default."""
+        from xai_core.colours import COLOUR_MAPS
+
+        plain, given = cls(), given if isinstance(given, Mapping) else {}
+
+        def number(key: str, low: float, high: float, otherwise: float) -> float:
+            value = given.get(key)
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+            return float(value) if fits else otherwise
+
+        colours = given.get("colour_map")
+        return cls(
+            opacity=number("opacity", 0, 1, plain.opacity),
+            colour_map=colours if colours in COLOUR_MAPS else "",
+            clip=number("clip", 50, 100, plain.clip),
+            shared=given.get("shared_scale") is True,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a record's `display`."""
+        return {
+            "opacity": self.opacity,
+            "colour_map": self.colour_map or None,
+            "clip": self.clip,
+            "shared_scale": self.shared,
+        }
