@@ -413,3 +413,14 @@ def test_kernel_and_partition_shap_add_up_on_every_family_of_networks(network: s
         change = (model.outputs(x) - model.outputs(nothing))[0, 3].item()
         size = model.outputs(x).abs().max().item()
         assert found.values.sum(dtype=float) == pytest.approx(change, abs=1e-5 * size)
+
+
+def test_a_blur_is_the_gaussian_filter_of_scipy() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    from xai_core.baselines import blurred
+
+    x = torch.rand(2, 3, 20, 33, generator=torch.Generator().manual_seed(0))
+    for sigma in (0.7, 3.0, 13.2):
+        slowly = gaussian_filter(x.double().numpy(), (0, 0, sigma, sigma), mode="mirror")
+        np.testing.assert_allclose(blurred(x, sigma).numpy(), slowly, atol=1e-6)

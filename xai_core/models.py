@@ -34,7 +34,7 @@ from torch import nn
 
 from xai_core.account import Account, Answer, Made, Pictures, Progress, is_one_picture
 from xai_core.attention import Tokens, find_tokens, hearing_attention
-from xai_core.devices import batch_that_fits, best_device, is_out_of_memory, usable_device
+from xai_core.devices import batch_that_fits, best_device, is_out_of_memory, memory_order, usable_device
 from xai_core.errors import MemoryShortError, SettingError, UnsupportedError
 from xai_core.images import Preprocessing
 from xai_core.layers import Layer, find_layers, listening
@@ -103,7 +103,7 @@ class Model:
         self._measured: dict[str, Any] = {}
         digest = weights_digest(module)
         try:
-            self.module.to(self.device)
+            self.module.to(self.device).to(memory_format=memory_order(self.device))
             self.layers, self.stages, picture_bytes, classes = self._look_inside()
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -489,7 +489,7 @@ class Model:
                 raise SettingError("A picture holds values that are not numbers (NaN or infinite). Decode it again.")
             try:
                 with self._lock:
-                    part = work(piece.to(self.device, torch.float32), rows)
+                    part = work(piece.to(self.device, torch.float32, memory_format=memory_order(self.device)), rows)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

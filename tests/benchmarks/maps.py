@@ -1,6 +1,6 @@
 """How much work a map costs here, as a ratio to the passes that it needs and to the library one would pick instead.
 
-    python -m tests.benchmarks.maps [timm name] [repeats]
+    python -m tests.benchmarks.maps [timm name] [repeats] [activation|sampled|lime ...]
 
 All sides run in this one process, one thread, alternating; the figures are medians of process CPU time, which a busy
 machine disturbs least. Beside every ratio stands how equal the maps are: the largest difference as a share of the
@@ -9,14 +9,14 @@ library's largest value, and the rank correlation. Nothing here asserts a time.
 
 from __future__ import annotations
 
-import os
-import resource
+import copy
 import statistics
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,11 @@ def stretched(values: np.ndarray) -> np.ndarray:
     return values / max(float(values.max()), 1e-12)
 
 
+def several(x: torch.Tensor, n: int) -> torch.Tensor:
+    """One picture n times, in the order in memory that is fastest."""
+    return x.repeat(n, 1, 1, 1).contiguous(memory_format=torch.channels_last)
+
+
 def best_batch(run: Callable[[int], object], count: int) -> tuple[int, Work]:
     """The batch in which `count` pictures go through fastest, and that work."""
 
@@ -92,7 +97,9 @@ def best_batch(run: Callable[[int], object], count: int) -> tuple[int, Work]:
     return fastest, all_of(fastest)
 
 
-def activation_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int) -> None:
+def activation_maps(
+    model: Model, bare: torch.nn.Module, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int
+) -> None:
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -114,10 +121,10 @@ def activation_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Ten
 
     def forward() -> object:
         with torch.no_grad():
-            return own(x)
+            return bare(several(x, 1))
 
     def forward_and_back() -> object:
-        return torch.autograd.grad(own(picture := x.clone().requires_grad_(True))[0, 3], picture)
+        return torch.autograd.grad(bare(picture := several(x, 1).requires_grad_(True))[0, 3], picture)
 
     for title, floor, need, asked, times in (
         ("one Grad-CAM", forward, "a forward pass", (["grad_cam"], stages[-1:], [3]), repeats),
@@ -131,28 +138,26 @@ def activation_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Ten
             for one, other in zip(ours(*asked), library(*asked), strict=True)
             if other.max() > 0  # else both are zero everywhere
         ]
-        own.requires_grad_(False)  # what is needed, the network being frozen
-        floors = [cost(floor) for _ in range(times + 1)][1:]
-        own.requires_grad_(True)  # as the library finds a network: its users do not freeze it
-        measured = side_by_side([lambda a=asked: ours(*a), lambda a=asked: library(*a)], times)  # type: ignore[misc]
+        measured = side_by_side([floor, lambda a=asked: ours(*a), lambda a=asked: library(*a)], times)  # type: ignore[misc]
         equal = equality(np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs]))
-        line(title, [floors, *measured], need, "pytorch-grad-cam", equal)
-    own.requires_grad_(False)
+        line(title, measured, need, "pytorch-grad-cam", equal)
 
 
-def sampled_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int) -> None:
+def sampled_maps(
+    model: Model, bare: torch.nn.Module, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int
+) -> None:
     import shap
     from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 
     few = max(3, repeats // 2)
 
     def back(n: int) -> object:
-        pictures = x.repeat(n, 1, 1, 1).requires_grad_(True)
-        return torch.autograd.grad(own(pictures)[:, 3].sum(), pictures)
+        pictures = several(x, n).requires_grad_(True)
+        return torch.autograd.grad(bare(pictures)[:, 3].sum(), pictures)
 
     def forth(n: int) -> object:
         with torch.no_grad():
-            return own(x.repeat(n, 1, 1, 1))
+            return bare(several(x, n))
 
     def compare(title: str, spec: dict[str, Any], floor: Callable[[int], object], theirs: Work, library: str) -> None:
         def ours() -> np.ndarray:
@@ -220,7 +225,9 @@ def sampled_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor
         line(title, times, f"{STEPS} passes, {batch} at once", note, equal)
 
 
-def lime_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int) -> None:
+def lime_maps(
+    model: Model, bare: torch.nn.Module, own: torch.nn.Module, image: Any, x: torch.Tensor, repeats: int
+) -> None:
     from lime.lime_image import LimeImageExplainer
 
     method = xai.METHODS.build({"name": "lime", "samples": 200})
@@ -244,7 +251,7 @@ def lime_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor, r
 
     def forth(n: int) -> object:
         with torch.no_grad():
-            return own(x.repeat(n, 1, 1, 1))
+            return bare(several(x, n))
 
     batch, needed = best_batch(forth, 200)
     equal = equality(ours(), theirs())
@@ -252,44 +259,53 @@ def lime_maps(model: Model, own: torch.nn.Module, image: Any, x: torch.Tensor, r
     line("LIME, 200 samples", times, f"200 passes, {batch} at once", "lime", equal)
 
 
-def memory(network: str, spec: str) -> float:
-    """MB that one map takes at its highest in a process of its own, beyond what a single pass takes."""
-    code = f"from tests.benchmarks.maps import _peak; _peak({network!r}, {spec})"
+def memory(network: str, spec: dict[str, Any]) -> str:
+    """MB that one map takes at its highest in a process of its own, beyond what the loaded model takes; Linux only."""
+    code = f"from tests.benchmarks.maps import _peak; _peak({network!r}, {spec!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    return done.stdout.split()[-1]
 
 
 def _peak(network: str, spec: dict[str, Any]) -> None:
+    def kilobytes(of: str) -> int:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(next(line for line in status.splitlines() if line.startswith(of)).split()[1])
+
     torch.set_num_threads(1)
     model = xai.load_model(network, pretrained=False, device="cpu")
     image = xai.read_image(png_of(photograph()))
     xai.explain(model, image, "saliency")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest starts from what is held now
+    held = kilobytes("VmRSS")
     xai.explain(model, image, spec)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(round((kilobytes("VmHWM") - held) / 1024))
 
 
-def main(network: str = "resnet18", repeats: int = 7) -> None:
+PARTS = {"activation": activation_maps, "sampled": sampled_maps, "lime": lime_maps}
+
+
+def main(network: str = "resnet18", repeats: int = 7, *parts: str) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    os.environ["TQDM_DISABLE"] = "1"  # lime draws a bar
     model = xai.load_model(network, pretrained=False, device="cpu")
     image = xai.read_image(png_of(photograph()))
     x = model.preprocessing.tensor(model.preprocessing.view(image)[None])
     print(f"{network}, random weights, {x.shape[-1]} pixels, one thread, CPU milliseconds, medians\n")
     print("| work | what it needs | Second Look | ours / needed | library | library / ours | difference |")
     print("|---|---|---|---|---|---|---|")
-    with model.borrowed() as own:
-        own.requires_grad_(True)
-        activation_maps(model, own, image, x, repeats)
-        sampled_maps(model, own, image, x, repeats)
-        lime_maps(model, own, image, x, repeats)
-    print("\nHighest memory beyond one pass, MB")
-    for steps in (16, 128):
-        for name, key in (("integrated_gradients", "steps"), ("smooth_grad", "samples")):
-            spec = {"name": name, key: steps}
-            print(f"  {name}, {steps}: {memory(network, repr(spec)):.0f}", flush=True)
+    with model.borrowed() as bare:
+        # as the library finds a network: in torch's usual order in memory; CAM users do not freeze it, others may
+        own = copy.deepcopy(bare).to(memory_format=torch.contiguous_format)
+        for part in parts or PARTS:
+            own.requires_grad_(part == "activation")
+            PARTS[part](model, bare, own, image, x, repeats)
+    if parts:
+        return
+    print("\nHighest memory of one map beyond the loaded model, MB")
+    for name, key in (("integrated_gradients", "steps"), ("smooth_grad", "samples"), ("expected_gradients", "samples")):
+        held = [f"{memory(network, {'name': name, key: count})} for {count}" for count in (16, 128)]
+        print(f"  {name}: {', '.join(held)} {key}", flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))
+    main(*sys.argv[1:2], *map(int, sys.argv[2:3]), *sys.argv[3:])
