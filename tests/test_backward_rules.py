@@ -21,6 +21,7 @@ import xai_core as xai
 from tests.conftest import SIDE, convolutions, seeded, timm_model, wrapped
 from tests.test_contracts import fingerprint
 from xai_core.difference_rules import DifferenceRules
+from xai_core.errors import UnsupportedError
 from xai_core.models import Model
 from xai_core.records import Image, Target
 from xai_core.relevance_rules import RelevanceRules
@@ -655,3 +656,29 @@ def test_rules_do_not_warn(transformer: Model, image: Image) -> None:
         warnings.simplefilter("error")
         for name in ("guided_backprop", "guided_grad_cam", "deep_lift", "deep_shap", "lrp"):
             xai.explain(transformer, image, name)
+
+
+@pytest.mark.parametrize("rules", [GuidedRules, DifferenceRules, lrp])
+def test_inputs_may_be_given_by_name_and_what_does_not_depend_on_the_picture_is_left_alone(
+    rules: Callable[[], Rules],
+) -> None:
+    x = torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(0))
+
+    def by_position(x: torch.Tensor) -> torch.Tensor:
+        seen = F.scaled_dot_product_attention(x, x, x) * torch.sigmoid(x)
+        return (torch.softmax(seen, dim=-1).mT @ seen * torch.relu(torch.ones(4))).sum((1, 2))
+
+    def by_name(x: torch.Tensor) -> torch.Tensor:
+        seen = F.scaled_dot_product_attention(query=x, key=x, value=x) * torch.sigmoid(input=x)
+        return (torch.softmax(input=seen, dim=-1).mT @ seen * torch.relu(torch.ones(4))).sum((1, 2))
+
+    torch.testing.assert_close(read(by_name, rules(), x), read(by_position, rules(), x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", ["single label", "multi label"])
+def test_lrp_of_a_probability_is_refused(task: str, image: Image) -> None:
+    model = xai.wrap_model(
+        seeded(convolutions), labels=["a", "b", "c"], input_size=(3, 32, 32), task=task, device="cpu"
+    )
+    with pytest.raises(UnsupportedError, match="Choose the logit, or a contrast"):
+        xai.explain(model, image, "lrp", xai.Target(0, "", "probability"))

@@ -127,7 +127,7 @@ def test_a_batch_in_one_pass_gives_what_each_picture_gives_alone_up_to_rounding(
     for [one], other in zip(explain_many(model, images, [quick(name)]), alone, strict=True):
         np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-5 * np.abs(other.values).max())
         assert one.passes == other.passes
-        assert one.target == other.target
+        assert (one.target, one.notes) == (other.target, other.notes)
 
 
 @every_method
@@ -148,6 +148,13 @@ def test_several_targets_of_one_picture_give_what_each_gives_alone(name: str, mo
         alone = xai.explain(model, image, quick(name), index)
         assert one.values.tobytes() == alone.values.tobytes()
         assert (one.target, one.passes) == (alone.target, alone.passes)
+        assert (one.gap, one.notes) == (alone.gap, alone.notes)
+
+
+def test_one_upload_displayed_in_two_ways_is_two_pictures(cnn: Model, image: Image) -> None:
+    other = Image(image.pixels[::-1].copy(), image.sha256)
+    for [one], alone in zip(explain_many(cnn, [image, other], ["saliency"]), (image, other), strict=True):
+        assert one.values.tobytes() == xai.explain(cnn, alone, "saliency").values.tobytes()
 
 
 def test_several_targets_of_one_picture_share_its_forward_pass(cnn: Model, image: Image) -> None:

@@ -257,3 +257,17 @@ def test_silencing_a_channel_is_what_setting_it_to_zero_by_hand_gives(
                 torch.testing.assert_close(row, network(x)[0])
     assert not torch.equal(silenced[0], silenced[1])
     assert not any(part._forward_hooks for part in model.module.modules())
+
+
+def test_a_network_that_flattens_with_view_is_taken_as_it_is() -> None:
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.head = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Linear(4 * 16 * 16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen = self.convolution(x)
+            return self.head(seen.view(len(seen), -1))
+
+    model = wrapped(seeded(Viewing))
+    assert model.gradients(torch.zeros(2, 3, 32, 32), [Target(0, "")] * 2).shape == (2, 3, 32, 32)

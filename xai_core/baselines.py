@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from xai_core.account import is_one_picture
 from xai_core.images import Preprocessing
 
 BASELINES = ("black", "mean", "blur", "noise")
@@ -25,9 +26,10 @@ def baseline(kind: str, x: torch.Tensor, preprocessing: Preprocessing, seed: int
     stays closer to real pictures. Only noise depends on `seed`.
     """
     if kind == "mean":
-        return torch.zeros_like(x)
+        return torch.zeros_like(x[:1]).expand_as(x)
     if kind == "blur":
-        return blurred(x, BLUR_FRACTION * min(x.shape[2:]))
+        once = x[:1] if is_one_picture(x) else x
+        return blurred(once, BLUR_FRACTION * min(x.shape[2:])).expand_as(x)
     if kind == "black":
         shown = torch.zeros(3, 1, 1)
     elif kind == "noise":

@@ -132,7 +132,7 @@ def _quotient(run: Function, a: Any, b: Any, **settings: Any) -> Any:
 
 
 def _layer_norm(
-    run: Function, x: Any, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+    run: Function, x: Any, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> Any:
     dims = tuple(range(-len(shape), 0))
 
@@ -187,10 +187,11 @@ def _softmax(run: Function, x: Any, *rest: Any, **settings: Any) -> Any:
 
 
 def _attention(
-    run: Function, q: Any, k: Any, v: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
+    run: Function, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Any:  # fmt: skip
-    if not _paired(q, k, v) or is_causal or enable_gqa or (attn_mask is not None and attn_mask.dtype == torch.bool):
+    masked = attn_mask is not None and attn_mask.dtype == torch.bool
+    if not _paired(query, key, value) or is_causal or enable_gqa or masked:
         return NotImplemented
 
     def apart(_: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -198,7 +199,7 @@ def _attention(
         scores = scores if attn_mask is None else scores + attn_mask
         return shared(torch.matmul, ruled(lambda x: x.softmax(-1), lambda _, x: softmax(x, -1), scores), v)
 
-    return ruled(lambda *inputs: run(*inputs, attn_mask=attn_mask, scale=scale), apart, q, k, v)
+    return ruled(lambda *inputs: run(*inputs, attn_mask=attn_mask, scale=scale), apart, query, key, value)
 
 
 def _max_pool2d(run: Function, x: Any, *rest: Any, return_indices: bool = False, **settings: Any) -> Any:
@@ -245,6 +246,7 @@ OTHERS: dict[str, Handler] = {
     "max_pool2d": _max_pool2d,
     "adaptive_max_pool2d": _adaptive_max_pool2d,
     "amax": _amax,
+    "prelu": _elementwise,
 }
 
 

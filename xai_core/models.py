@@ -103,7 +103,7 @@ class Model:
         self._measured: dict[str, Any] = {}
         digest = weights_digest(module)
         try:
-            self.module.to(self.device).to(memory_format=memory_order(self.device))
+            self.module.to(self.device)
             self.layers, self.stages, picture_bytes, classes = self._look_inside()
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -226,9 +226,9 @@ class Model:
             finally:
                 handle.remove()
 
-        many = x.expand(len(channels), -1, -1, -1)
+        many = Made(len(channels), lambda start, stop: x.expand(stop - start, -1, -1, -1))
         self._account.passes += Passes(len(channels))
-        return self._in_batches(many, work, shared=False)
+        return self._in_batches(many, work)
 
     def outputs_and_trace(self, x: torch.Tensor, choose: Chooser, layers: Sequence[str]) -> torch.Tensor:
         """(n, classes) logits, and in the same pass a trace of all `layers`, which `trace` then finds already answered.
@@ -489,7 +489,7 @@ class Model:
                 raise SettingError("A picture holds values that are not numbers (NaN or infinite). Decode it again.")
             try:
                 with self._lock:
-                    part = work(piece.to(self.device, torch.float32, memory_format=memory_order(self.device)), rows)
+                    part = work(piece.to(self.device, torch.float32, memory_format=self._order), rows)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -513,9 +513,24 @@ class Model:
         return whole
 
     def _look_inside(self) -> tuple[dict[str, Layer], tuple[str, ...], int, int]:
+        """Run once. Where `view` in the network asks for channels first, its pictures are laid so."""
         x = torch.randn((1, *self.preprocessing.input_size), generator=torch.Generator().manual_seed(0))
+        self._order = memory_order(self.device)
+        try:
+            return self._looked_at(x)
+        except RuntimeError as error:
+            if self._order == torch.contiguous_format or "view size is not compatible" not in str(error):
+                raise
+        self._order = torch.contiguous_format
+        return self._looked_at(x)
+
+    def _looked_at(self, x: torch.Tensor) -> tuple[dict[str, Layer], tuple[str, ...], int, int]:
+        self.module.to(memory_format=self._order)
+        x = x.to(self.device, memory_format=self._order)
         with self._lock, torch.no_grad():
-            return find_layers(self.module, x.to(self.device))
+            if self._order == torch.channels_last:  # several pictures may be viewed otherwise than one
+                self.module(x.repeat(2, 1, 1, 1).to(memory_format=self._order))
+            return find_layers(self.module, x)
 
 
 def weights_digest(module: nn.Module) -> str:

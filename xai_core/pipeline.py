@@ -21,6 +21,7 @@ from xai_core.records import Explanation, Image, Passes, Prediction, Target
 MethodSpec = str | Mapping[str, Any] | Method
 TargetSpec = int | str | Target | None
 GAP_LIMIT = 0.05  # of what the values promise to add up to; a map that misses it by more is not valid for the model
+NOTEWORTHY = 0.005  # of that sum: what constants took is said
 Each = Callable[[int, int, Explanation], None]  # picture, method, and the map, as soon as it is there
 Failed = Callable[[int, int, AuditError], None]  # picture, method, and why there is no map
 SEEDS = 2**32  # that every generator takes
@@ -123,11 +124,10 @@ def group_size(model: Model) -> int:
 
 def _groups(images: Sequence[Image], size: int) -> Iterator[slice]:
     """Rows to ask about together: one picture that is given several times in a row, or up to `size` others."""
-    digests = [image.sha256 for image in images]
 
     def times(start: int) -> int:
-        same = itertools.takewhile(lambda digest: digest == digests[start], digests[start:])
-        return min(len(list(same)), PICTURES_AT_ONCE)
+        these = images[start : start + PICTURES_AT_ONCE]
+        return len(list(itertools.takewhile(lambda image: _is_same(image, these[0]), these)))
 
     start = 0
     while start < len(images):
@@ -137,6 +137,11 @@ def _groups(images: Sequence[Image], size: int) -> Iterator[slice]:
                 stop += 1
         yield slice(start, stop)
         start = stop
+
+
+def _is_same(one: Image, other: Image) -> bool:
+    """Whether the network sees the same. One upload may be displayed in several ways, as under other lighting."""
+    return one is other or (one.sha256 == other.sha256 and np.array_equal(one.pixels, other.pixels))
 
 
 def _price(method: Method, model: Model) -> int:
@@ -219,7 +224,7 @@ class _Work:
         """The maps of a few pictures, the first of which is number `first`, and what went through the network."""
         preprocessing = self.model.preprocessing
         pixels = np.stack([preprocessing.view(image) for image in images])
-        same = len({image.sha256 for image in images}) == 1
+        same = all(_is_same(image, images[0]) for image in images)
         x = preprocessing.tensor(pixels[:1] if same else pixels)
         x = x.expand(len(images), -1, -1, -1) if same and len(images) > 1 else x
         asked = self.model.asked(progress=progress, cancel=self.cancel, x=x, background=self.behind)
@@ -281,7 +286,8 @@ class _Work:
                 f"{method.label} gave values that are not numbers on {asked.name}: its weights or activations "
                 "overflow. Check the checkpoint."
             )
-        gaps = _gaps(asked, method, x, targets, values, self.seed)
+        absorbed = asked.take_absorbed()
+        gaps = _gaps(asked, method, x, targets, values, absorbed, self.seed)
         notes = asked.take_notes()
         compared = "pictures" in method.to_dict().values()
         return [
@@ -300,17 +306,26 @@ class _Work:
                 valid=method.approximate or (gaps[i] or 0) <= GAP_LIMIT,
                 evidence=method.signed and method.class_specific,
                 background=tuple(one.sha256 for one in self.background) if compared else (),
-                notes=(*notes, *_warnings(method, gaps[i])),
+                notes=(
+                    *notes,
+                    *(() if absorbed is None else _taken(float(absorbed[i]), values[i])),
+                    *_warnings(method, gaps[i]),
+                ),
             )
             for i, image in enumerate(images)
         ]
 
 
 def _gaps(
-    model: Model, method: Method, x: torch.Tensor, targets: Sequence[Target], values: torch.Tensor, seed: int
+    model: Model,
+    method: Method,
+    x: torch.Tensor,
+    targets: Sequence[Target],
+    values: torch.Tensor,
+    absorbed: torch.Tensor | None,
+    seed: int,
 ) -> list[float | None]:
     """By what share of what they promise to add up to the values miss it; None where nothing is promised or whole."""
-    absorbed = model.take_absorbed()
     if method.promises is None:
         return [None] * len(x)
     whole = method.whole(model, x, targets, seed).double()
@@ -318,6 +333,13 @@ def _gaps(
     return [
         float(miss / size) if size > 0 else None for miss, size in zip((total - whole).abs(), whole.abs(), strict=True)
     ]
+
+
+def _taken(absorbed: float, values: torch.Tensor) -> Iterator[str]:
+    """How much of what the values promise to add up to no pixel holds."""
+    whole = absorbed + float(values.double().sum())
+    if whole and abs(absorbed / whole) >= NOTEWORTHY:
+        yield f"Biases and position embeddings, which no pixel holds, account for {absorbed / whole:.0%} of the score."
 
 
 def _warnings(method: Method, gap: float | None) -> Iterator[str]:

@@ -119,6 +119,8 @@ class RelevanceRules(Rules):
 
     def _on_batch_norm(self, run: Operation, x: Any, *rest: Any, **settings: Any) -> Any:
         """Merged into the convolution that it follows, as is canonical; else a linear layer of its own."""
+        if len(rest) > len(BATCH_NORM):  # torch.batch_norm, which takes them in another order
+            return NotImplemented
         given = dict(zip(BATCH_NORM[: len(rest)], rest, strict=True)) | settings
         mean, variance = given["running_mean"], given["running_var"]
         if not depends(x) or given.get("training") or mean is None:
@@ -211,8 +213,9 @@ class RelevanceRules(Rules):
         return ruled(function, passed, x)
 
     def _on_layer_norm(
-        self, run: Operation, x: Any, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
-    ) -> Any:
+        self, run: Operation, x: Any, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5,
+        *_: Any,
+    ) -> Any:  # fmt: skip
         def scaled(above: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
             if bias is not None:
                 self.absorb(above * bias)
@@ -254,14 +257,14 @@ class RelevanceRules(Rules):
         return run(x, *rest, **settings).detach() if held else NotImplemented
 
     def _on_scaled_dot_product_attention(
-        self, run: Operation, q: Any, k: Any, v: Any, attn_mask: Any = None, dropout_p: float = 0.0,
+        self, run: Operation, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
         is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
     ) -> Any:  # fmt: skip
         more = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
         if not self.through_attention:
-            return run(*(t.detach() if depends(t) else t for t in (q, k)), v, **more)
+            return run(*(t.detach() if depends(t) else t for t in (query, key)), value, **more)
         masked = attn_mask is not None and attn_mask.dtype == torch.bool
-        if not depends(q) or not depends(k) or not depends(v) or is_causal or enable_gqa or masked:
+        if not all(map(depends, (query, key, value))) or is_causal or enable_gqa or masked:
             return NotImplemented
 
         def apart(_: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -269,7 +272,7 @@ class RelevanceRules(Rules):
             weights = (scores if attn_mask is None else scores + attn_mask).softmax(-1)
             return _halved(weights @ v)
 
-        return ruled(lambda *inputs: run(*inputs, **more), apart, q, k, v)
+        return ruled(lambda *inputs: run(*inputs, **more), apart, query, key, value)
 
 
 BATCH_NORM = ("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")

@@ -68,7 +68,7 @@ class GuidedRules(Rules):
 
     def _relu(self, run: Operation, *inputs: Any, **settings: Any) -> torch.Tensor:
         value = run(*inputs, **settings)
-        return hooked(value, lambda above: above.clamp(min=0))
+        return hooked(value, lambda above: above.clamp(min=0)) if depends(value) else value
 
 
 RELUS = frozenset({"relu", "relu6"})
@@ -78,7 +78,7 @@ def without_relu(label: str, name: str, operations: Set[str]) -> str | None:
     """The reason why guided rules change nothing about the network called `name`, or None if they do."""
     if RELUS & operations:
         return None
-    return f"{label} is the plain gradient on {name}: it has no ReLU. Choose saliency, which says so."
+    return f"{label} is the plain gradient on {name}: it has no ReLU. Choose saliency instead."
 
 
 class Operations(TorchFunctionMode):
@@ -112,18 +112,20 @@ class _Dispatch(TorchFunctionMode):
         handler = self.rules.handler(name_of(func, args, settings))
         if handler is None:
             return func(*args, **settings)
+        # as positions, whichever way they were given: a rule names its inputs by its own words
         settings = {**settings}
+        given = (*args, *(settings.pop(word) for word in ("input", "other") if word in settings))
         inplace = settings.pop("inplace", False) or (func.__name__[-1] == "_" != func.__name__[-2])
         if not inplace:
-            value = handler(func, *args, **settings)
+            value = handler(func, *given, **settings)
             return func(*args, **(kwargs or {})) if value is NotImplemented else value
 
         # on a copy, so that what the rule keeps stays as it was; then in place, for whoever else holds the tensor
         def apart(first: torch.Tensor, *rest: Any, **more: Any) -> Any:
             return func(first.clone(), *rest, **more)
 
-        value = handler(apart, args[0].clone(), *args[1:], **settings)
-        return func(*args, **(kwargs or {})) if value is NotImplemented else args[0].copy_(value)
+        value = handler(apart, given[0].clone(), *given[1:], **settings)
+        return func(*args, **(kwargs or {})) if value is NotImplemented else given[0].copy_(value)
 
 
 def name_of(func: Operation, args: tuple[Any, ...], settings: dict[str, Any]) -> str:

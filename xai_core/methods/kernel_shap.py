@@ -46,8 +46,9 @@ class KernelShap(Superpixels, PictureByPicture):
         return baseline(self.cover, picture[None], model.preprocessing, seed)[0]
 
     def whole(self, model: Model, x: torch.Tensor, targets: Sequence[Target], seed: int) -> torch.Tensor:
-        hidden = [self.hidden(model, picture, self.found(model, picture, seed), seed) for picture in x]
-        return model.scalars(x, targets) - model.scalars(torch.stack(hidden), targets)
+        hidden = [self.hidden(model, picture, self.found(model, picture, seed), seed)[None] for picture in x]
+        said = [model.scalars(one, [target]) for one, target in zip(hidden, targets, strict=True)]
+        return model.scalars(x, targets) - torch.cat(said)
 
     def attribute_one(self, model: Model, picture: torch.Tensor, target: Target, seed: int) -> torch.Tensor:
         segments = self.found(model, picture, seed)

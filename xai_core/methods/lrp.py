@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import torch
 
+from xai_core.errors import UnsupportedError
 from xai_core.methods import METHODS, Method
 from xai_core.models import Model
 from xai_core.records import Passes, Target
@@ -58,11 +59,12 @@ class Lrp(Method):
         return model.scalars(x, targets)
 
     def attribute(self, model: Model, x: torch.Tensor, targets: Sequence[Target], seed: int) -> torch.Tensor:
+        if any(target.kind in ("probability", "sigmoid") for target in targets):
+            raise UnsupportedError(
+                "LRP shares out a score, and a probability is none: softmax and sigmoid conserve nothing. "
+                "Choose the logit, or a contrast."
+            )
         rules = RelevanceRules(*COMPOSITES[self.composite], self.epsilon, self.attention == "attnlrp")
         values = (x * model.gradients(x, targets, rules)).sum(1)
         model.absorb(rules.absorbed)
-        share = rules.absorbed / (rules.absorbed + values.double().sum((1, 2)))
-        if bool((share.abs() >= 0.005).any()):
-            shown = " to ".join(dict.fromkeys(f"{float(s):.0%}" for s in (share.min(), share.max())))
-            model.note(f"Biases and position embeddings, which no pixel holds, account for {shown} of the score.")
         return values
