@@ -682,3 +682,20 @@ def test_lrp_of_a_probability_is_refused(task: str, image: Image) -> None:
     )
     with pytest.raises(UnsupportedError, match="Choose the logit, or a contrast"):
         xai.explain(model, image, "lrp", xai.Target(0, "", "probability"))
+
+
+@pytest.mark.parametrize("name", ["lrp", "deep_lift", "deep_shap"])
+def test_attention_that_runs_as_one_operation_is_refused_instead_of_followed_wrongly(name: str, image: Image) -> None:
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(3, 16, 8, stride=8)
+            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = self.patches(x).flatten(2).transpose(1, 2)
+            return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1))
+
+    with pytest.raises(xai.AuditError, match=r"no rule for nn\.MultiheadAttention"):
+        xai.explain(wrapped(seeded(Whole)), image, name)

@@ -1,15 +1,16 @@
 """DeepLIFT's multipliers for every operation, such that changes of the inputs times multipliers give the change.
 
 The first half of a batch are the pictures, the second half what each is compared with. a and b are a picture's values,
-a' and b' those of its counterpart. Whatever an operation does is taken apart into two exact rules:
+a' and b' those of its counterpart. Operations are taken apart into two exact rules:
 
     f(a) - f(a') = (a - a') m,   m = (f(a) - f(a')) / (a - a')          the rescale rule, for functions of one number
     a b - a' b'  = (a - a') (b + b')/2  +  (b - b') (a + a')/2          for products
 
-The first is Shrikumar et al., 2017, section 3.5.1 (https://arxiv.org/abs/1704.02685); the second is what Shapley values
+The first is Shrikumar et al., 2017, section 3.5.2 (https://arxiv.org/abs/1704.02685); the second is what Shapley values
 give the factors of a product. Multipliers obey a chain rule (their equation 3), so that softmax, attention,
 squeeze-excite and the normalisations, which are sums, products and functions of one number, are exact as well: Lundberg
 and Lee, 2017 (https://arxiv.org/abs/1705.07874); Chen, Lundberg and Lee, 2022 (https://arxiv.org/abs/2105.00108).
+An operation that is not named below (`glu`, `lerp`, `where`) passes back its derivative: the gap tells what that costs.
 """
 
 from __future__ import annotations

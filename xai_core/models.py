@@ -166,8 +166,16 @@ class Model:
         self._account.passes += Passes(forth * len(x), len(x))
 
         def work(piece: torch.Tensor, rows: slice) -> torch.Tensor:
-            with rules.reading(len(piece)):
-                return self._backward(piece, targets[rows], None if beside is None else beside[rows])
+            try:
+                with rules.reading(len(piece)):
+                    return self._backward(piece, targets[rows], None if beside is None else beside[rows])
+            except RuntimeError as error:
+                if "in-place" not in str(error) and "inplace" not in str(error):
+                    raise
+                raise UnsupportedError(
+                    f"{self.name} overwrites values in place that backward rules still need. "
+                    "Choose integrated gradients."
+                ) from error
 
         return self._in_batches(x, work, forth=forth, back=1, shared=False)
 

@@ -150,7 +150,7 @@ def _price(method: Method, model: Model) -> int:
 
 
 def cost_of(model: Model, methods: Sequence[Method], images: int = 1) -> int:
-    """Pictures that go forward through the network, at most, when all `methods` share what they can."""
+    """About how many pictures go forward through the network when all `methods` share what they can."""
     fitted = [method.fitted(model) for method in methods]
     shared = {method.shares for method in fitted if method.shares}
     own = sum(method.cost(model).forward for method in fitted if not method.shares)
@@ -289,7 +289,7 @@ class _Work:
         absorbed = asked.take_absorbed()
         gaps = _gaps(asked, method, x, targets, values, absorbed, self.seed)
         notes = asked.take_notes()
-        compared = "pictures" in method.to_dict().values()
+        compared = method.to_dict().get("background") == "pictures"
         return [
             Explanation(
                 values=values[i].float().numpy(),

@@ -93,7 +93,7 @@ class RelevanceRules(Rules):
 
     def absorb(self, relevance: torch.Tensor) -> None:
         """Book what constants took. Rows belong to pictures in order, also where windows or heads are rows."""
-        self._here += relevance.detach().double().reshape(len(self._here), -1).sum(1).cpu()
+        self._here += relevance.detach().cpu().double().reshape(len(self._here), -1).sum(1)
 
     # linear layers: outputs z = sum of contributions x_i w_i, plus a bias ---------------------------------------------
 

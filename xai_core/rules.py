@@ -60,7 +60,7 @@ class Rules:
 class GuidedRules(Rules):
     """Where a ReLU was active, it passes back what is above zero, and nothing elsewhere.
 
-    Springenberg et al., 2015, section 3.4. https://arxiv.org/abs/1412.6806
+    Springenberg et al., 2015, on deconvolution. https://arxiv.org/abs/1412.6806
     """
 
     def handler(self, name: str) -> Handler | None:
@@ -79,6 +79,19 @@ def without_relu(label: str, name: str, operations: Set[str]) -> str | None:
     if RELUS & operations:
         return None
     return f"{label} is the plain gradient on {name}: it has no ReLU. Choose saliency instead."
+
+
+def out_of_reach(label: str, name: str, operations: Set[str]) -> str | None:
+    """The reason why rules cannot follow what the network called `name` does, or None if they can.
+
+    torch runs the whole of `nn.MultiheadAttention` as one operation, with nothing of its inside passing through here.
+    """
+    if "multi_head_attention_forward" not in operations:
+        return None
+    return (
+        f"{label} has no rule for nn.MultiheadAttention, which {name} runs: its inside cannot be followed. Choose "
+        "integrated gradients."
+    )
 
 
 class Operations(TorchFunctionMode):

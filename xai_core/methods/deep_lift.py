@@ -3,8 +3,8 @@
     values = (x - b) * multipliers, summed over channels;   multipliers are passed back as gradients are, and for every
     operation   sum over inputs of (change of input) * (multiplier) = (change of output)
 
-Shrikumar et al., 2017, rescale rule (section 3.5.1). https://arxiv.org/abs/1704.02685
-The values add up to f(x) - f(b), whatever the network: where the paper has rules for functions of one number, products
+Shrikumar et al., 2017, rescale rule (section 3.5.2). https://arxiv.org/abs/1704.02685
+The values add up to f(x) - f(b), on transformers too: where the paper has rules for functions of one number, products
 (attention, squeeze-excite, normalisation) are shared between their factors by the means of the other one, as Shapley
 values do (Chen, Lundberg and Lee, 2022, https://arxiv.org/abs/2105.00108). One forward pass for the picture and its
 baseline together, one pass back. The paper's RevealCancel rule is not offered.
@@ -20,6 +20,7 @@ from xai_core.methods import METHODS, Method
 from xai_core.models import Model
 from xai_core.records import Passes, Target
 from xai_core.registry import param
+from xai_core.rules import out_of_reach
 
 
 @METHODS.register
@@ -30,6 +31,9 @@ class DeepLift(Method):
     remedy = "Choose another baseline, or integrated gradients."
 
     start: str = param("black", choices=BASELINES, label="Baseline", help="The picture of nothing to compare with")
+
+    def why_not(self, model: Model) -> str | None:
+        return out_of_reach(self.label, model.name, model.operations())
 
     def cost(self, model: Model) -> Passes:
         return Passes(2, 1)

@@ -18,6 +18,7 @@ from xai_core.errors import SettingError
 from xai_core.methods import METHODS, PictureByPicture
 from xai_core.models import Model
 from xai_core.records import Passes, Target
+from xai_core.rules import out_of_reach
 
 
 @METHODS.register
@@ -26,6 +27,9 @@ class DeepShap(AgainstBackgrounds, PictureByPicture):
     family = "Shapley"
     promises = "completeness"
     remedy = "Choose another background, or expected gradients."
+
+    def why_not(self, model: Model) -> str | None:
+        return out_of_reach(self.label, model.name, model.operations())
 
     def cost(self, model: Model) -> Passes:
         k = self._size(model)

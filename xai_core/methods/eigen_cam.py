@@ -4,7 +4,8 @@
 
 Muhammad and Yeasin, 2020, section III. https://arxiv.org/abs/2008.00299
 It never looks at the target: every class gets the same map. A principal direction has no sign of its own; here it
-points to where the feature maps are stronger on average, so that the map is high on what the layer responds to.
+points to where the feature maps are stronger on average, so that the map is high on what the layer responds to. The
+mean over places is taken off first, as common implementations do.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
     values = mean over k of (x - b_k) * grad f(b_k + t_k (x - b_k)),   summed over channels
 
-Erion et al., 2021, equation 3. https://arxiv.org/abs/1906.10670
+Erion et al., 2021. https://arxiv.org/abs/1906.10670
 Where the paper draws every background b and every stop t independently (`gradient_shap` does), this spreads them: the
 way from 0 to 1 is cut into as many pieces as there are draws, with one uniform stop t_k in each, and neighbouring
 pieces get different backgrounds, in a drawn order. Each draw alone is distributed as in the paper, so the mean over

@@ -2,7 +2,7 @@
 
     values = mean over draws of (x - b) * grad f(b + t (x - b)),   b from a background, t uniform in 0..1
 
-Erion et al., 2021, equation 3, "expected gradients". https://arxiv.org/abs/1906.10670 ; Lundberg and Lee, 2017.
+Erion et al., 2021, "expected gradients". https://arxiv.org/abs/1906.10670 ; Lundberg and Lee, 2017.
 https://arxiv.org/abs/1705.07874
 The draws are those of shap's GradientExplainer for the same seed, independent of one another (`expected_gradients`
 spreads them). In the mean over endless draws the values add up to f(x) minus the mean of f over the background; a

@@ -2,7 +2,7 @@
 
     values = d target / dx, summed over channels, where a ReLU y = max(z, 0) passes back  [z > 0] [dy > 0] dy
 
-Springenberg et al., 2015, section 3.4. https://arxiv.org/abs/1412.6806
+Springenberg et al., 2015, on deconvolution. https://arxiv.org/abs/1412.6806
 A capped ReLU (ReLU6) counts as one. Every other operation passes back its derivative. It draws sharp edges, and partly
 recovers the picture whatever the network has learnt: maps hardly change when the top layers' weights are drawn again
 (Adebayo et al., 2018, https://arxiv.org/abs/1810.03292). What it shows need not be what the class rests on.

@@ -1,6 +1,6 @@
 """LIME: hide random superpixels, and fit a small linear model to what the network then says.
 
-    minimise over w:  sum over samples z of k(z) (f(x_z) - w . z)^2 + ||w||^2
+    minimise over w:  sum over samples z of k(z) (f(x_z) - w_0 - w . z)^2 + ||w||^2
     values at a pixel = w of its superpixel
 
 Ribeiro et al., 2016, equation 1 and section 3.4. https://arxiv.org/abs/1602.04938

@@ -25,6 +25,7 @@ from xai_core.models import Model
 from xai_core.records import Passes, Target
 from xai_core.registry import param
 from xai_core.relevance_rules import RelevanceRules
+from xai_core.rules import out_of_reach
 
 COMPOSITES = {"epsilon": (0.0, 0.0), "epsilon_plus": (math.inf, 0.0), "gamma": (0.25, 0.25)}  # convolutions, dense
 
@@ -51,6 +52,9 @@ class Lrp(Method):
         label="Attention",
         help="Whether its weights are held constant or get a share as well",
     )
+
+    def why_not(self, model: Model) -> str | None:
+        return out_of_reach(self.label, model.name, model.operations())
 
     def cost(self, model: Model) -> Passes:
         return Passes(1, 1)
