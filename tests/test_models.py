@@ -271,3 +271,20 @@ def test_a_network_that_flattens_with_view_is_taken_as_it_is() -> None:
 
     model = wrapped(seeded(Viewing))
     assert model.gradients(torch.zeros(2, 3, 32, 32), [Target(0, "")] * 2).shape == (2, 3, 32, 32)
+
+
+def test_a_network_that_overwrites_what_its_gradient_needs_is_refused_in_one_sentence() -> None:
+    class Overwriting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.convolution(x)
+            y.unbind(1)[0].mul_(2)
+            return self.head(y.mean((2, 3)))
+
+    model = wrapped(seeded(Overwriting))
+    assert model.outputs(pictures(2)).shape == (2, 3)
+    with pytest.raises(UnsupportedError, match="overwrites values in place"):
+        model.gradients(pictures(2), targets(2))

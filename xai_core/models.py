@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,16 +167,8 @@ class Model:
         self._account.passes += Passes(forth * len(x), len(x))
 
         def work(piece: torch.Tensor, rows: slice) -> torch.Tensor:
-            try:
-                with rules.reading(len(piece)):
-                    return self._backward(piece, targets[rows], None if beside is None else beside[rows])
-            except RuntimeError as error:
-                if "in-place" not in str(error) and "inplace" not in str(error):
-                    raise
-                raise UnsupportedError(
-                    f"{self.name} overwrites values in place that backward rules still need. "
-                    "Choose integrated gradients."
-                ) from error
+            with rules.reading(len(piece)):
+                return self._backward(piece, targets[rows], None if beside is None else beside[rows])
 
         return self._in_batches(x, work, forth=forth, back=1, shared=False)
 
@@ -499,6 +492,10 @@ class Model:
                 with self._lock:
                     part = work(piece.to(self.device, torch.float32, memory_format=self._order), rows)
             except RuntimeError as error:
+                if back and re.search(r"in-?place", str(error)):
+                    raise UnsupportedError(
+                        f"{self.name} overwrites values in place that its gradient needs. Choose occlusion or LIME."
+                    ) from error
                 if not is_out_of_memory(error):
                     raise
             if part is not None:
