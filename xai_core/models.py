@@ -492,7 +492,7 @@ class Model:
                 with self._lock:
                     part = work(piece.to(self.device, torch.float32, memory_format=self._order), rows)
             except RuntimeError as error:
-                if back and re.search(r"in-?place", str(error)):
+                if re.search(r"in-?place", str(error)):
                     raise UnsupportedError(
                         f"{self.name} overwrites values in place that its gradient needs. Choose occlusion or LIME."
                     ) from error
