@@ -27,7 +27,7 @@ def test_text_from_a_command_line_is_read_in_the_declared_type() -> None:
     ("spec", "words"),
     [
         ("grad_kam", "Did you mean 'grad_cam'?"),
-        ({"name": "zzzzzz"}, "There are eigen_cam"),
+        ({"name": "zzzzzz"}, "There are ablation_cam"),
         ({"name": "lime", "sample": 3}, "no setting 'sample'"),
         ({"name": "lime", "samples": 3}, "from 50 to 5000"),
         ({"name": "lime", "samples": "many"}, "from 50 to 5000"),
