@@ -89,12 +89,12 @@ def several(x: torch.Tensor, n: int) -> torch.Tensor:
 def best_batch(run: Callable[[int], object], count: int) -> tuple[int, Work]:
     """The batch in which `count` pictures go through fastest, and that work."""
 
-    def all_of(batch: int) -> Work:
-        return lambda: [run(min(batch, count - start)) for start in range(0, count, batch)]
+    def work(batch: int, pictures: int) -> Work:
+        return lambda: [run(min(batch, pictures - start)) for start in range(0, pictures, batch)]
 
     sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= count]
-    fastest = min(sizes, key=lambda size: min(cost(all_of(size)) for _ in range(2)))
-    return fastest, all_of(fastest)
+    fastest = min(sizes, key=lambda size: min(cost(work(size, min(32, count))) for _ in range(2)))
+    return fastest, work(fastest, count)
 
 
 def activation_maps(
