@@ -223,10 +223,11 @@ class _Work:
     ) -> tuple[list[list[Explanation]], int]:
         """The maps of a few pictures, the first of which is number `first`, and what went through the network."""
         preprocessing = self.model.preprocessing
-        pixels = np.stack([preprocessing.view(image) for image in images])
-        same = all(_is_same(image, images[0]) for image in images)
-        x = preprocessing.tensor(pixels[:1] if same else pixels)
-        x = x.expand(len(images), -1, -1, -1) if same and len(images) > 1 else x
+        different = images[:1] if all(_is_same(image, images[0]) for image in images) else images
+        pixels = np.stack([preprocessing.view(image) for image in different])
+        x = preprocessing.tensor(pixels)
+        if len(different) < len(images):
+            x, pixels = x.expand(len(images), -1, -1, -1), np.broadcast_to(pixels, (len(images), *pixels.shape[1:]))
         asked = self.model.asked(progress=progress, cancel=self.cancel, x=x, background=self.behind)
         targets = self._targets(asked, x, images, wanted)
         explained: list[dict[int, Explanation]] = [{} for _ in images]
