@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from xai_core.loading import load_model, wrap_model
     from xai_core.manifest import open_record, save, verify
     from xai_core.methods import METHODS
+    from xai_core.metrics import METRICS
     from xai_core.pipeline import explain, explain_many, predict
     from xai_core.records import Target
+    from xai_core.scoring import score
 
 _HOMES = {
     "AuditError": "errors",
     "METHODS": "methods",
+    "METRICS": "metrics",
     "Target": "records",
     "explain": "pipeline",
     "explain_many": "pipeline",
@@ -35,12 +38,14 @@ _HOMES = {
     "predict": "pipeline",
     "read_image": "images",
     "save": "manifest",
+    "score": "scoring",
     "verify": "manifest",
     "wrap_model": "loading",
 }
 
 __all__ = [
     "METHODS",
+    "METRICS",
     "AuditError",
     "Target",
     "explain",
@@ -50,6 +55,7 @@ __all__ = [
     "predict",
     "read_image",
     "save",
+    "score",
     "verify",
     "wrap_model",
 ]

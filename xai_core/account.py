@@ -65,15 +65,24 @@ class Account:
     absorbed: torch.Tensor | None = None  # (n,) of what the values promise, the part that no pixel holds
     notes: list[str] = field(default_factory=list)
     answers: dict[Any, Answer] = field(default_factory=dict)
+    whole: Account | None = None  # that this is a part of
+
+    def about(self, x: torch.Tensor | None) -> Account:
+        """A part of this account that is about other pictures: what is sent is booked on both."""
+        return Account(cancel=self.cancel, x=x, background=self.background, whole=self)
 
     def count(self, cost: Passes) -> None:
         """Book what went through the network, and tell."""
         self.sent += cost
+        if self.whole is not None:
+            self.whole.count(cost)
         if self.progress is not None and cost.forward:
             self.progress(self.sent.forward)
 
     def note(self, sentence: str) -> None:
         """Keep a sentence for the caller, once."""
+        if self.whole is not None:
+            self.whole.note(sentence)
         if sentence not in self.notes:
             self.notes.append(sentence)
 

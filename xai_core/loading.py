@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from xai_core.drawing_weights import drawing
 from xai_core.errors import ModelError
 from xai_core.images import Preprocessing
 from xai_core.models import Model
@@ -221,14 +222,10 @@ def _check_architecture(name: str) -> None:
 
 
 def create(name: str, seed: int = 0, **settings: Any) -> nn.Module:
-    """A timm network. What is drawn at random follows `seed` alone, also while other threads make networks.
-
-    timm draws from torch's global generator, so networks are made one at a time, and the generator is put back.
-    """
+    """A timm network. What is drawn at random follows `seed` alone, also while other threads make networks."""
     import timm
 
-    with _making, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing(seed):
         module: nn.Module = timm.create_model(name, **settings)
     return module
 

@@ -12,6 +12,7 @@ and leaves nothing behind.
     model.attention(x, targets)          weights of every attention operation, and their gradients
     model.without_channels(x, layer, channels)    logits of one picture, each with one channel silenced
     model.embed(x)                       (n, d) features before the head
+    model.redrawn(seed)                  the same door to private copies whose layers are drawn anew, from the head down
     with model.borrowed() as network:    a private copy, for libraries that must change the network itself
 
 `x` is (n, 3, h, w) float32, or anything with a length and slices that are (`Made` builds its pictures on demand).
@@ -36,6 +37,7 @@ from torch import nn
 from xai_core.account import Account, Answer, Made, Pictures, Progress, is_one_picture
 from xai_core.attention import Tokens, find_tokens, hearing_attention
 from xai_core.devices import batch_that_fits, best_device, is_out_of_memory, memory_order, usable_device
+from xai_core.drawing_weights import draw, drawn_layers
 from xai_core.errors import MemoryShortError, SettingError, UnsupportedError
 from xai_core.images import Preprocessing
 from xai_core.layers import Layer, find_layers, listening
@@ -302,6 +304,20 @@ class Model:
         network.register_forward_pre_hook(before)
         yield network
 
+    def redrawn(self, seed: int) -> Iterator[tuple[str, Model]]:
+        """A private copy of the network in which one layer after the other is drawn anew, from the head down.
+
+        Yields the name of the layer drawn last and the door to the copy, which is good until the next is asked for.
+        Layer number i from the head is drawn from `seed` + i, as it is before training.
+        """
+        with self._lock:
+            network = copy.deepcopy(self.module)
+        other = self.about(None)
+        other.module, other._lock = network, threading.Lock()
+        for number, name in enumerate(drawn_layers(network)):
+            draw(network.get_submodule(name), seed + number)
+            yield name, other
+
     # where a map can be read ----------------------------------------------------------------------------------------
 
     def layer(self, name: str) -> Layer:
@@ -373,6 +389,12 @@ class Model:
         """
         caller = copy.copy(self)
         caller._account = Account(progress, cancel, x, background)
+        return caller
+
+    def about(self, x: torch.Tensor | None) -> Model:
+        """The same network for the same caller asking about other pictures: questions about `x` are put to it once."""
+        caller = copy.copy(self)
+        caller._account = self._account.about(x)
         return caller
 
     @property

@@ -103,7 +103,7 @@ def explain_many(
             for i in range(len(images)):
                 failed(i, number, UnsupportedError(reason))
     cheapest_first = dict(sorted(fitted.items(), key=lambda one: _price(one[1], model)))
-    work = _Work(model, cheapest_first, seed, _seen(model, background_images), background_images, cancel, each, failed)
+    work = _Work(model, cheapest_first, seed, seen(model, background_images), background_images, cancel, each, failed)
     total, done, explained = cost_of(model, list(fitted.values()), len(images)), 0, []
     for rows in _groups(images, group_size(model)):
         wanted = list(targets[rows]) if targets is not None else [None] * len(images[rows])
@@ -195,7 +195,7 @@ def resolve_target(wanted: TargetSpec, prediction: Prediction) -> Target:
     return Target(index, labels[index], kind, against, "" if against is None else labels[against])
 
 
-def _seen(model: Model, images: Sequence[Image]) -> torch.Tensor | None:
+def seen(model: Model, images: Sequence[Image]) -> torch.Tensor | None:
     """(n, 3, h, w) what the model sees of the pictures, or None where there are none."""
     preprocessing = model.preprocessing
     return preprocessing.tensor(np.stack([preprocessing.view(one) for one in images])) if images else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -213,6 +213,85 @@ class Explanation:
     def settings(self) -> dict[str, Any]:
         """The method's settings without its name."""
         return {key: value for key, value in self.method.items() if key != "name"}
+
+
+class Curve(NamedTuple):
+    """What a score is read from: `x` and `y` (points,) float64, with the words for their axes."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_label: str
+    y_label: str
+
+
+Better = Literal["higher", "lower", ""]  # nothing where a metric only describes
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """What one metric says of one map.
+
+    `value` is None where the metric is undefined, and `why` then says so in one sentence. `null` is what a map that
+    knows nothing gets, None where that is not known. `unit` is empty for a pure number. `metric` and `method` are name
+    and settings. `details` holds other numbers that belong to the value. `passes` went through the network for all
+    maps that were scored together.
+    """
+
+    metric: Mapping[str, Any]
+    method: Mapping[str, Any]
+    target: Target
+    image: str
+    value: float | None
+    better: Better = ""
+    null: float | None = None
+    unit: str = ""
+    why: str = ""
+    curve: Curve | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    passes: Passes = Passes()
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != bool(self.why):
+            raise ValueError("a score has a value, or says why it has none")
+        if self.value is not None and not np.isfinite(self.value):
+            raise ValueError(f"{self.metric['name']} gave a value that is not finite")
+        for name in ("metric", "method", "details"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+
+Verdict = Literal["supported", "weak", "no evidence", "not valid for this model"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a map was held against.
+
+    `passed` is None where it was not asked, as seeds of a method without chance. `value` and `limit` are the measured
+    number and what it had to reach or stay under. `sentence` says it all to someone who has not read the papers.
+    """
+
+    name: str
+    passed: bool | None
+    sentence: str
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How far one map can be believed, for this model and this picture: a verdict and the checks it rests on."""
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    seed: int = 0
+    passes: Passes = Passes()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The sentences of the checks that failed, or, of a supported map, of those it passed."""
+        failed = tuple(check.sentence for check in self.checks if check.passed is False)
+        return failed or tuple(check.sentence for check in self.checks if check.passed)
 
 
 def why_flat(values: np.ndarray) -> str | None:

@@ -1,0 +1,42 @@
+"""How alike maps are: by the order of their pixels, and by where their highest pixels lie."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import rankdata
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's rank correlation of two (h, w) maps, -1 to 1; NaN where one of them is constant."""
+    return _correlation(*(rankdata(values, axis=None) for values in (one, other)))
+
+
+def rank_correlations(values: np.ndarray) -> np.ndarray:
+    """(m, h, w) maps to (m, m) float64 of Spearman's rank correlations; NaN where a map is constant."""
+    each = [rankdata(one, axis=None) for one in values]
+    return np.array([[_correlation(a, b) for b in each] for a in each])
+
+
+def highest(values: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """(h, w) bool: the pixels as high as that share of all; more of them where some are equal."""
+    count = max(1, round(share * values.size))
+    mask: np.ndarray = values >= np.partition(values, -count, axis=None)[-count]
+    return mask
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two (h, w) bool places, 0 to 1; NaN where both are empty."""
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else float("nan")
+
+
+def overlaps(values: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """(m, h, w) maps to (m, m) float64: intersection over union of their highest pixels."""
+    each = [highest(one, share) for one in values]
+    return np.array([[overlap(a, b) for b in each] for a in each])
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    a, b = one - one.mean(), other - other.mean()
+    size = np.sqrt((a @ a) * (b @ b))
+    return float(np.clip(a @ b / size, -1, 1)) if size > 0 else float("nan")

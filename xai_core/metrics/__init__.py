@@ -1,0 +1,154 @@
+"""Metrics, one per file: numbers that say something of a map. To add one, copy the shortest file here and change it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+import torch
+
+from xai_core.account import Pictures
+from xai_core.baselines import baseline
+from xai_core.methods import Method
+from xai_core.models import Model
+from xai_core.records import Better, Curve, Explanation, Target
+from xai_core.registry import Component, Registry
+
+Aspect = Literal["faithfulness", "robustness", "randomisation", "complexity", "where it looks", "against ground truth"]
+ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
+
+
+class Again(Protocol):
+    """Explains other pictures by the same methods, which share their passes."""
+
+    def __call__(
+        self, x: Pictures, targets: Sequence[Target], *, model: Model | None = None, reseed: int = 0
+    ) -> np.ndarray:
+        """(n, 3, h, w) pictures and a target each to (m, n, h, w) float32 values, one row per map.
+
+        `model` is another door, as those of `redrawn`. `reseed` is added to the seed that each map was made with.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """The maps of one picture and one target, and what a metric may ask about them.
+
+    `model` answers questions about `x` (1, 3, h, w), the picture, once. `values` (m, h, w) float64 are the maps, none
+    of them flat; `methods` made them. `mask` (h, w) bool marks the evidence where somebody did. `cost` is how many
+    pictures go forward to make all the maps of one picture again.
+    """
+
+    model: Model
+    x: torch.Tensor
+    target: Target
+    explanations: tuple[Explanation, ...]
+    methods: tuple[Method, ...]
+    values: np.ndarray
+    again: Again
+    cost: int
+    seed: int = 0
+    mask: np.ndarray | None = None
+    _behind: dict[str, tuple[torch.Tensor, float]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.explanations)
+
+    def rate(self, logits: torch.Tensor) -> np.ndarray:
+        """(n, classes) logits to (n,) float64 of what is explained, as people read it.
+
+        The probability of the target class where there are probabilities, else the target itself: a difference of two
+        logits, or a value.
+        """
+        target = self.target
+        if target.kind == "logit" and self.model.identity["task"] != "regression":
+            kind: Literal["probability", "sigmoid"] = (
+                "sigmoid" if self.model.identity["task"] == "multi label" else "probability"
+            )
+            target = replace(target, kind=kind)
+        return target.read(logits.double()).numpy()
+
+    def answers(self, x: Pictures) -> np.ndarray:
+        """(n,) float64: what the model says of each picture, as `rate` reads it."""
+        return self.rate(self.model.outputs(x))
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """(1, classes) of the picture."""
+        return self.model.outputs(self.x)
+
+    @property
+    def answer(self) -> float:
+        """What the model says of the picture itself."""
+        return float(self.rate(self.logits)[0])
+
+    def behind(self, kind: str) -> tuple[torch.Tensor, float]:
+        """(1, 3, h, w) the picture fully covered by a baseline, and what the model says of that; asked once."""
+        if kind not in self._behind:
+            covered = baseline(kind, self.x, self.model.preprocessing, self.seed)
+            self._behind[kind] = covered, float(self.answers(covered)[0])
+        return self._behind[kind]
+
+    @property
+    def runner_up(self) -> Target | None:
+        """The likeliest class that is not the target, explained in the same way; None where there is no other."""
+        order = [i for i in self.logits[0].argsort(descending=True, stable=True).tolist() if i != self.target.index]
+        if not order or self.target.against is not None:
+            return None
+        return replace(self.target, index=order[0], label=self.model.labels[order[0]])
+
+
+class Measured(NamedTuple):
+    """What a metric found of one map: a value, or why there is none."""
+
+    value: float | None
+    why: str = ""
+    null: float | None = None
+    curve: Curve | None = None
+    details: Mapping[str, float] = {}
+
+
+class Metric(Component):
+    """A number that says something of a map.
+
+    `aspect` is what it is about. `better` says which way is good; nothing where it only describes. `unit` is empty for
+    a pure number. `needs_mask`: it holds the map against marked evidence. `null_from_controls`: what a map that knows
+    nothing gets has no formula, and is read from the random control.
+    """
+
+    aspect: ClassVar[Aspect]
+    better: ClassVar[Better] = ""
+    unit: ClassVar[str] = ""
+    needs_mask: ClassVar[bool] = False
+    null_from_controls: ClassVar[bool] = False
+
+    @classmethod
+    def summary(cls) -> str:
+        """What it says, in one sentence: the first of its file."""
+        first = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n\n")[0]
+        words = " ".join(first.partition(": ")[2].split())
+        return words[:1].upper() + words[1:]
+
+    def why_not(self, maps: Maps) -> str | None:
+        """The reason this metric cannot be asked of these maps at all, in one sentence, or None if it can."""
+        if self.needs_mask and maps.mask is None:
+            return f"{self.label} holds a map against marked evidence, and this picture has no mask. Give one."
+        if self.needs_mask and maps.mask is not None and not maps.mask.any():
+            return f"{self.label} needs marked evidence, and the model sees none of this picture's mask."
+        return None
+
+    def cost(self, maps: Maps) -> int:
+        """About how many pictures go forward through the network for all of `maps` together."""
+        return 0
+
+    def measure(self, maps: Maps) -> list[Measured]:
+        """One finding per map. What does not depend on the map is asked of the network once for all of them."""
+        raise NotImplementedError
+
+
+METRICS: Registry[Metric] = Registry("metric", __name__)
+METRICS.discover()

@@ -1,0 +1,195 @@
+"""Scores of maps, by every metric. What every metric needs around it happens here, once: group, refuse, check, freeze.
+
+Maps of one picture and one target are scored together, so that what a metric asks of the network does not grow with the
+number of maps unless the pictures it asks about do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from xai_core.account import Pictures
+from xai_core.errors import AuditError, Cancelled, SettingError
+from xai_core.methods import METHODS
+from xai_core.metrics import METRICS, Maps, Measured, Metric
+from xai_core.models import Model
+from xai_core.pipeline import PICTURES_AT_ONCE, SEEDS, cost_of, seen
+from xai_core.records import Explanation, Image, Score, Target
+from xai_core.truth import seen_by
+
+MetricSpec = str | Mapping[str, Any] | Metric
+Mask = Image | np.ndarray
+Progress = Callable[[int, int], None]
+RANDOM = "random"  # the control that the nulls of other maps are read from
+
+
+def score(
+    model: Model,
+    explanation: Explanation,
+    metric: MetricSpec,
+    *,
+    mask: Mask | None = None,
+    seed: int = 0,
+    background_images: Sequence[Image] = (),
+    **settings: Any,
+) -> Score:
+    """One map by one metric. `settings` are those of the metric, the rest as in `score_many`."""
+    chosen = METRICS.build({**METRICS.build(metric).to_dict(), **settings}) if settings else metric
+    masks = {} if mask is None else {explanation.image: mask}
+    [[found]] = score_many(model, [explanation], [chosen], masks=masks, seed=seed, background_images=background_images)
+    return found
+
+
+def score_many(
+    model: Model,
+    explanations: Sequence[Explanation],
+    metrics: Sequence[MetricSpec],
+    *,
+    masks: Mapping[str, Mask] | None = None,
+    seed: int = 0,
+    background_images: Sequence[Image] = (),
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> list[list[Score]]:
+    """Every map by every metric: a list per map, in the order of `metrics`.
+
+    `model` is the one that made the maps. `masks` mark the evidence, by the sha256 of the picture: as uploaded, or
+    (h, w) bool as the model sees it. `background_images` are those that the maps were compared with. Where a metric is
+    undefined, the score says why: the map is flat, or there is no mask. `progress` is told (pictures through the
+    network, pictures in all). Raises SettingError where model and maps do not belong together, Cancelled once `cancel`
+    is set.
+    """
+    chosen = [METRICS.build(metric) for metric in metrics]
+    total = 0
+    asked = model.asked(
+        progress=None if progress is None else lambda sent: progress(min(sent, total), total),
+        cancel=cancel,
+        background=seen(model, background_images),
+    )
+    groups = grouped(explanations)
+    every = [gather(asked, [explanations[i] for i in rows], masks=masks, seed=seed) for rows in groups]
+    total = sum(metric.cost(maps) for maps in every for metric in chosen)
+    found: list[list[Score]] = [[] for _ in explanations]
+    for rows, maps in zip(groups, every, strict=True):
+        for metric in chosen:
+            for i, one in zip(rows, _scores(metric, maps, [explanations[i] for i in rows]), strict=True):
+                found[i].append(one)
+    return found
+
+
+def grouped(explanations: Sequence[Explanation]) -> list[list[int]]:
+    """The numbers of those that are of one picture and one target."""
+    groups: dict[Any, list[int]] = {}
+    for i, e in enumerate(explanations):
+        groups.setdefault((e.image, e.pixels.tobytes(), e.target), []).append(i)
+    return list(groups.values())
+
+
+def gather(
+    asked: Model, explanations: Sequence[Explanation], *, masks: Mapping[str, Mask] | None = None, seed: int = 0
+) -> Maps:
+    """The maps among `explanations`, all of one picture and one target, that are not flat, ready to be measured.
+
+    `asked` is one caller's door. Raises SettingError for maps of another model, and for a mask of another shape.
+    """
+    first = explanations[0]
+    if not 0 <= seed < SEEDS:
+        raise SettingError(f"Seed {seed} is not allowed. Choose one from 0 to {SEEDS - 1}.")
+    for key in ("weights_sha256", "preprocessing_sha256"):
+        if any(e.model.get(key) != asked.identity[key] for e in explanations):
+            raise SettingError(
+                f"{first.model.get('name', 'These maps')} made these maps with other {key.partition('_')[0]} than "
+                f"{asked.name} has here. Explain the picture anew, then score it."
+            )
+    shown = tuple(e for e in explanations if not e.flat)
+    methods = tuple(METHODS.build(e.method) for e in shown)
+    x = asked.preprocessing.tensor(first.pixels[None])
+    values = np.stack([e.values for e in shown]).astype(np.float64) if shown else np.empty((0, *first.values.shape))
+    mask = (masks or {}).get(first.image)
+    home = asked.about(x)
+
+    def again(x: Pictures, targets: Sequence[Target], *, model: Model | None = None, reseed: int = 0) -> np.ndarray:
+        door, parts = model or home, []
+        for start in range(0, len(x), PICTURES_AT_ONCE):
+            rows = slice(start, min(start + PICTURES_AT_ONCE, len(x)))
+            part, wanted = x[rows], list(targets[rows])
+            caller = door.about(part)
+            layers = list(dict.fromkeys(name for method in methods for name in method.layers()))
+            if layers:
+                caller.trace(part, wanted, layers)
+            made = [
+                method.attribute(caller, part, wanted, (e.seed + reseed) % SEEDS)
+                for method, e in zip(methods, shown, strict=True)
+            ]
+            parts.append(torch.stack(made).float().numpy())
+        return np.concatenate(parts, axis=1)
+
+    return Maps(
+        model=home,
+        x=x,
+        target=first.target,
+        explanations=shown,
+        methods=methods,
+        values=values,
+        again=again,
+        cost=cost_of(asked, methods) if methods else 0,
+        seed=seed,
+        mask=seen_by(mask, asked.preprocessing) if isinstance(mask, Image) else mask,
+    )
+
+
+def _scores(metric: Metric, maps: Maps, explanations: Sequence[Explanation]) -> list[Score]:
+    """A score for each of `explanations`, those of flat maps among them."""
+    before = maps.model.sent
+    measured = iter(_measured(metric, maps))
+    found = [Measured(None, e.flat) if e.flat else next(measured) for e in explanations]
+    spent = maps.model.sent - before
+    null = _null(metric, found, explanations)
+    return [
+        Score(
+            metric=metric.to_dict(),
+            method=e.method,
+            target=e.target,
+            image=e.image,
+            value=one.value,
+            better=metric.better,
+            null=null if one.null is None else one.null,
+            unit=metric.unit,
+            why=one.why,
+            curve=one.curve,
+            details=one.details,
+            seed=maps.seed,
+            passes=spent,
+        )
+        for e, one in zip(explanations, found, strict=True)
+    ]
+
+
+def _measured(metric: Metric, maps: Maps) -> list[Measured]:
+    if not len(maps):
+        return []
+    if reason := metric.why_not(maps):
+        return [Measured(None, reason)] * len(maps)
+    try:
+        return metric.measure(maps)
+    except (Cancelled, SettingError):
+        raise
+    except AuditError as error:
+        return [Measured(None, str(error))] * len(maps)
+
+
+def _null(metric: Metric, found: Sequence[Measured], explanations: Sequence[Explanation]) -> float | None:
+    """What the random control got, for metrics whose null has no formula."""
+    if not metric.null_from_controls:
+        return None
+    values = [
+        one.value
+        for one, e in zip(found, explanations, strict=True)
+        if e.method["name"] == RANDOM and one.value is not None
+    ]
+    return float(np.mean(values)) if values else None
