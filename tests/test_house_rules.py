@@ -22,6 +22,7 @@ METHOD_FILES = [p for p in sorted((ROOT / "xai_core" / "methods").glob("*.py")) 
 ROWS = [
     {"errors"},
     {"records", "registry", "drawing_weights", "agreement"},
+    {"statistics"},
     {"raster", "colours"},
     {"dicom", "canvas"},
     {"images"},
@@ -30,13 +31,16 @@ ROWS = [
     {"models", "figures"},
     {"backgrounds", "superpixels"},
     {"loading", "methods", "truth"},
-    {"masking"},
+    {"masking", "sensitivity"},
     {"metrics"},
     {"pipeline", "manifest", "provenance", "seal", "store", "verification"},
-    {"scoring"},
-    {"evidence"},
+    {"scoring", "score_table"},
+    {"evidence", "score_export", "charts", "score_summary"},
     {"validity", "tables"},
-    {"demo", "__main__", ""},
+    {""},
+    {"options"},
+    {"score_command"},
+    {"demo", "__main__"},
 ]
 HEAVY = {"timm", "pytorch_grad_cam", "captum", "shap", "lime", "sklearn", "skimage", "matplotlib", "pandas"}
 
@@ -139,7 +143,7 @@ def test_the_public_names_are_pinned_and_sorted() -> None:
     assert xai.__all__ == sorted(xai.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
     assert set(xai.__all__) == {
         "METHODS", "AuditError", "Target", "explain", "explain_many", "load_model", "open_record", "predict",
-        "METRICS", "read_image", "save", "score", "verify", "wrap_model",
+        "METRICS", "read_image", "save", "score", "verify", "weigh", "wrap_model",
     }  # fmt: skip
     for public in xai.__all__:
         assert getattr(xai, public) is not None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xai_core.errors import AuditError
+    from xai_core.evidence import weigh
     from xai_core.images import read_image
     from xai_core.loading import load_model, wrap_model
     from xai_core.manifest import open_record, save, verify
@@ -40,6 +41,7 @@ _HOMES = {
     "save": "manifest",
     "score": "scoring",
     "verify": "manifest",
+    "weigh": "evidence",
     "wrap_model": "loading",
 }
 
@@ -57,6 +59,7 @@ __all__ = [
     "save",
     "score",
     "verify",
+    "weigh",
     "wrap_model",
 ]
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman's rank correlation of two (h, w) maps, -1 to 1; NaN where one of them is constant."""
-    return _correlation(*(rankdata(values, axis=None) for values in (one, other)))
+    return _correlation(_ranked(one), _ranked(other))
 
 
 def rank_correlations(values: np.ndarray) -> np.ndarray:
     """(m, h, w) maps to (m, m) float64 of Spearman's rank correlations; NaN where a map is constant."""
-    each = [rankdata(one, axis=None) for one in values]
+    each = [_ranked(one) for one in values]
     return np.array([[_correlation(a, b) for b in each] for a in each])
 
 
@@ -34,6 +33,22 @@ def overlaps(values: np.ndarray, share: float = 0.1) -> np.ndarray:
     """(m, h, w) maps to (m, m) float64: intersection over union of their highest pixels."""
     each = [highest(one, share) for one in values]
     return np.array([[overlap(a, b) for b in each] for a in each])
+
+
+def _ranked(values: np.ndarray) -> np.ndarray:
+    """(h, w) values to (h * w,) ranks from 1, equal values sharing their mean; NaN where one is NaN.
+
+    What scipy's `rankdata` gives, in two thirds of its time: most of what weight randomisation takes beyond passes.
+    """
+    order = np.argsort(values, axis=None)
+    rising = values.ravel()[order]
+    if np.isnan(rising[-1]):
+        return np.full(rising.size, np.nan)
+    first = np.flatnonzero(np.concatenate([[True], rising[1:] != rising[:-1]]))
+    count = np.diff(first, append=rising.size)
+    ranks = np.empty(rising.size)
+    ranks[order] = np.repeat(first + (count + 1) / 2, count)
+    return ranks
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

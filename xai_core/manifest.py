@@ -45,6 +45,7 @@ __all__ = [
     "list_records",
     "open_record",
     "save",
+    "save_files",
     "verify",
     "zip_record",
 ]
@@ -62,31 +63,45 @@ def save(
     `folder` must not exist or be empty, and its parent must exist. Raises RecordError when it cannot be written,
     SettingError for a display setting that is not on offer. Whatever is raised, nothing stays behind.
     """
-    record, folder = _record(record, prediction), Path(folder)
+    identity = uuid.uuid4().hex  # of this saving: the same maps saved twice are two records
+    return _placed(Path(folder), identity, _contents(_record(record, prediction), identity))
+
+
+def save_files(files: Mapping[str, bytes], folder: str | Path) -> Path:
+    """Write files of these names as `folder`, whole or not at all, where no record is meant. As `save`."""
+    return _placed(Path(folder), uuid.uuid4().hex, iter(files.items()))
+
+
+def _placed(folder: Path, identity: str, contents: Iterator[tuple[str, bytes]]) -> Path:
+    """Write `contents` into a draft, the last file last, and give it the name of `folder`."""
     check_place(folder)
     _sweep(folder.parent)
-    identity = uuid.uuid4().hex  # of this saving: the same maps saved twice are two records
     draft = folder.parent / f".draft-{identity}"
-    was_there, content = folder.is_dir(), b""
+    was_there, last = folder.is_dir(), ("", b"")
     try:
         os.mkdir(draft)
-        files = []
-        for name, data in _files(record):
-            _write(draft / name, data)
-            files.append({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-        content = _manifest(record, identity, sorted(files, key=lambda file: str(file["name"])))
-        _write(draft / MANIFEST, content)
+        for last in contents:
+            _write(draft / last[0], last[1])
         _flush(draft)
         if was_there and os.name == "nt":
             os.rmdir(folder)  # elsewhere a rename takes the place of an empty folder
         os.rename(draft, folder)
         _flush(folder.parent)
     except BaseException as error:
-        _undo(draft, folder, content, was_there)
+        _undo(draft, folder, last, was_there)
         if isinstance(error, OSError):
             _refuse(folder, error)
         raise
     return folder
+
+
+def _contents(record: Record, identity: str) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every file of a record, the manifest last."""
+    files = []
+    for name, data in _files(record):
+        yield name, data
+        files.append({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    yield MANIFEST, _manifest(record, identity, sorted(files, key=lambda file: str(file["name"])))
 
 
 def _record(record: Record | Explanation | Sequence[Explanation], prediction: Prediction | None) -> Record:
@@ -132,10 +147,11 @@ def _refuse(folder: Path, error: OSError) -> NoReturn:
     raise RecordError(f"Could not save as {shown(folder.name)}: {reason}. Nothing was written; {advice}.") from error
 
 
-def _undo(draft: Path, folder: Path, content: bytes, was_there: bool) -> None:
-    """Leave neither draft nor folder. The folder is ours only if it holds our manifest."""
+def _undo(draft: Path, folder: Path, last: tuple[str, bytes], was_there: bool) -> None:
+    """Leave neither draft nor folder. The folder is ours only if it holds the file that we wrote last."""
+    name, content = last
     with suppress(OSError):
-        if content and not draft.exists() and (folder / MANIFEST).read_bytes() == content:
+        if name and not draft.exists() and (folder / name).read_bytes() == content:
             os.rename(folder, draft)
     shutil.rmtree(draft, ignore_errors=True)
     with suppress(OSError):

@@ -20,7 +20,7 @@ from xai_core.metrics import METRICS, Maps, Measured, Metric
 from xai_core.models import Model
 from xai_core.pipeline import PICTURES_AT_ONCE, SEEDS, cost_of, seen
 from xai_core.records import Explanation, Image, Score, Target
-from xai_core.truth import seen_by
+from xai_core.truth import as_seen
 
 MetricSpec = str | Mapping[str, Any] | Metric
 Mask = Image | np.ndarray
@@ -113,19 +113,24 @@ def gather(
     mask = (masks or {}).get(first.image)
     home = asked.about(x)
 
-    def again(x: Pictures, targets: Sequence[Target], *, model: Model | None = None, reseed: int = 0) -> np.ndarray:
+    def again(
+        x: Pictures,
+        targets: Sequence[Target],
+        *,
+        model: Model | None = None,
+        reseed: int = 0,
+        rows: Sequence[int] | None = None,
+    ) -> np.ndarray:
         door, parts = model or home, []
+        asked_of = [(methods[i], shown[i].seed) for i in (range(len(shown)) if rows is None else rows)]
+        layers = list(dict.fromkeys(name for method, _ in asked_of for name in method.layers()))
         for start in range(0, len(x), PICTURES_AT_ONCE):
-            rows = slice(start, min(start + PICTURES_AT_ONCE, len(x)))
-            part, wanted = x[rows], list(targets[rows])
+            group = slice(start, min(start + PICTURES_AT_ONCE, len(x)))
+            part, wanted = x[group], list(targets[group])
             caller = door.about(part)
-            layers = list(dict.fromkeys(name for method in methods for name in method.layers()))
             if layers:
                 caller.trace(part, wanted, layers)
-            made = [
-                method.attribute(caller, part, wanted, (e.seed + reseed) % SEEDS)
-                for method, e in zip(methods, shown, strict=True)
-            ]
+            made = [method.attribute(caller, part, wanted, (seed + reseed) % SEEDS) for method, seed in asked_of]
             parts.append(torch.stack(made).float().numpy())
         return np.concatenate(parts, axis=1)
 
@@ -139,7 +144,7 @@ def gather(
         again=again,
         cost=cost_of(asked, methods) if methods else 0,
         seed=seed,
-        mask=seen_by(mask, asked.preprocessing) if isinstance(mask, Image) else mask,
+        mask=None if mask is None else as_seen(mask, asked.preprocessing),
     )
 
 

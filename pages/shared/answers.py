@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
-from pages.shared import jobs, panels, watch
+from pages.shared import jobs, panels, viewer, watch
 from pages.shared.cached import digest
 from pages.shared.errors import plain
-from pages.shared.state import Kept, Session
-from xai_core.records import Explanation, Image, Target
+from pages.shared.state import Answers, Session
+from xai_core.records import Evidence, Explanation, Image, Target
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
     from xai_core.models import Model
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,100 +51,93 @@ def identity(model: Model) -> list[str]:
     return [model.name, model.identity["weights_sha256"], model.identity["preprocessing_sha256"]]
 
 
-def maps(visitor: Session, asked: Asked, methods: Sequence[Method]) -> tuple[list[Explanation], list[str]]:
-    """The maps that are there, and the names of the methods that are still worked on, in the order of `methods`."""
+def maps(visitor: Session, asked: Asked, methods: Sequence[Method]) -> tuple[dict[str, Explanation], list[str]]:
+    """The maps that are there, by their keys, and the names of the methods that are still worked on.
+
+    Both in the order of `methods`.
+    """
     keys = {asked.key(method): method for method in methods}
     if not keys:
         st.info("Choose a method in the sidebar.", icon=":material/tune:")
-    work(visitor, asked, keys)
-    failed = [key for key in keys if key in visitor.failed]
-    for key in failed:
-        st.error(plain(visitor.failed[key]), icon=":material/error:")
-    if failed:
-        st.button("Try again", key="try again", icon=":material/refresh:", on_click=visitor.failed.clear)
-    kept = []
-    for key in keys:
-        if key in visitor.maps:
-            visitor.maps.move_to_end(key)
-            kept.append(visitor.maps[key])
-    explained = [one.explanation for one in kept]
+
+    def start(wanted: Sequence[str]) -> jobs.Work:
+        chosen = {key: keys[key] for key in wanted}
+        return jobs.Work(asked.model, asked.image, chosen, asked.target, asked.seed, asked.background)
+
+    found = work(visitor.maps, list(keys), start, "map")
+    explained = {key: one.explanation for key, one in found.items()}
     if explained:
-        sent = sum(visitor.sent[number] for number in {one.work for one in kept})
-        count = f"{len(explained)} maps" if len(explained) > 1 else "1 map"
+        sent = sum(max(1, job.done) for job in {one.work for one in found.values()})
         passes = " · 1 pass through the network" if sent == 1 else f" · {sent:,} passes through the network"
-        about = f"{count} for target class **{plain(asked.target)}** of {plain(asked.model.name)}"
-        st.caption(about if visitor.job else about + passes)
-        panels.flat_maps(explained)
-    waiting = [method.name for key, method in keys.items() if key in missing(visitor, keys)]
-    return explained, waiting if visitor.job is not None else []
+        about = f"{some(len(explained), 'map')} for target class **{plain(asked.target)}** of {plain(asked.model.name)}"
+        st.caption(about if visitor.maps.job else about + passes)
+        panels.flat_maps(list(explained.values()))
+    waiting = [keys[key].name for key in visitor.maps.missing(keys)]
+    return explained, waiting if visitor.maps.job is not None else []
 
 
-def missing(visitor: Session, keys: Mapping[str, Method]) -> list[str]:
-    """The keys of the maps that are neither there, nor impossible, nor stopped."""
-    return [key for key in keys if key not in visitor.maps and key not in visitor.failed and key not in visitor.stopped]
+def evidence(visitor: Session, asked: Asked, explained: Mapping[str, Explanation], busy: bool) -> dict[str, Evidence]:
+    """How far each map can be believed, as far as that is known yet. Nothing new is begun while the page is `busy`.
+
+    Controls are not weighed: they are the scales.
+    """
+    keys = [key for key, e in explained.items() if not viewer.is_control(e)]
+    if busy:
+        visitor.evidence.settle(keys)
+        return {key: visitor.evidence.kept[key] for key in keys if key in visitor.evidence.kept}
+
+    def start(wanted: Sequence[str]) -> jobs.Weighing:
+        chosen = {key: explained[key] for key in wanted}
+        return jobs.Weighing(asked.model, chosen, asked.seed, asked.background)
+
+    return work(visitor.evidence, keys, start, "verdict")
 
 
-def work(visitor: Session, asked: Asked, keys: Mapping[str, Method]) -> None:
-    """Work on the maps that are missing, in a thread. Another question stops the work for the last one."""
-    settle(visitor)
-    if visitor.job is not None and not visitor.job.due <= keys.keys():
-        visitor.job.cancel.set()
-        visitor.job = None
-    if visitor.job is None and (wanted := missing(visitor, keys)):
-        visitor.works += 1
-        visitor.job = jobs.Work(
-            asked.model,
-            asked.image,
-            {key: keys[key] for key in wanted},
-            asked.target,
-            asked.seed,
-            asked.background,
-            number=visitor.works,
-        )
-        visitor.job.wait(0.2)
-        settle(visitor)
-    if (job := visitor.job) is not None:
+def work(
+    answers: Answers[T], keys: Sequence[str], start: Callable[[Sequence[str]], jobs.Arriving[T]], noun: str
+) -> dict[str, T]:
+    """The answers that are there, in the order of `keys`. The others are worked on in a thread, meanwhile.
+
+    Another question stops the work for the last one. `noun` is what an answer is called.
+    """
+    answers.settle(keys)
+    if answers.job is None and (wanted := answers.missing(keys)):
+        answers.job = start(wanted)
+        answers.job.wait(0.2)
+        answers.settle(keys)
+    if (job := answers.job) is not None:
 
         def words() -> str:
-            maps = f"{job.asked - len(job.due)} of {job.asked} maps"
-            return f"{maps} · {job.done:,} of {job.total:,} passes through the network"
+            said = job.stage or f"{job.asked - len(job.due)} of {some(job.asked, noun)}"
+            return f"{said} · {job.done:,} of {job.total:,} passes through the network" if job.total else said
 
-        watch.progress(job, words, lambda: stop(visitor, job.due, "Cancelled."))
-    elif stopped := [key for key in keys if key in visitor.stopped and key not in visitor.maps]:
-        again(visitor, sum(key in visitor.maps for key in keys), len(stopped))
-
-
-def settle(visitor: Session) -> None:
-    """Take what has arrived, and see whether the work is over."""
-    job = visitor.job
-    if job is None:
-        return
-    over = not job.running
-    visitor.sent[job.number] = max(1, job.done)
-    for key, one in job.take():
-        if isinstance(one, str):
-            visitor.failed[key] = one
-        else:
-            visitor.keep(key, Kept(one, job.number))
-    if over:
-        visitor.job = None
-        if job.due and job.problem:
-            stop(visitor, job.due, job.problem)
+        watch.progress(job, words, lambda: answers.stop(job.due, "Cancelled."), f"cancel {noun}s")
+    elif stopped := [key for key in keys if key in answers.stopped and key not in answers.kept]:
+        again(answers, sum(key in answers.kept for key in keys), len(stopped), noun)
+    failed = [key for key in keys if key in answers.failed]
+    for sentence in dict.fromkeys(answers.failed[key] for key in failed):
+        st.error(plain(sentence), icon=":material/error:")
+    if failed:
+        st.button("Try again", key=f"try {noun}s", icon=":material/refresh:", on_click=answers.failed.clear)
+    found = {key: answers.kept[key] for key in keys if key in answers.kept}
+    for key in found:
+        answers.kept.move_to_end(key)
+    return found
 
 
-def stop(visitor: Session, keys: set[str], why: str) -> None:
-    """Do not work on these maps until the person says so."""
-    visitor.stopped, visitor.stopped_why = visitor.stopped | keys, why
-
-
-def again(visitor: Session, complete: int, left: int) -> None:
-    """Say why maps are not there, and offer to ask again."""
+def again(answers: Answers[T], complete: int, left: int, noun: str) -> None:
+    """Say why answers are not there, and offer to ask again."""
 
     def run() -> None:
-        visitor.stopped = frozenset()
+        answers.stopped = frozenset()
 
-    stay = f" {complete} {'maps are' if complete > 1 else 'map is'} complete and stay{'' if complete > 1 else 's'}."
+    stay = f" {some(complete, noun)} {'are' if complete > 1 else 'is'} complete and stay{'' if complete > 1 else 's'}."
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(plain(visitor.stopped_why + (stay if complete else "")), icon=":material/stop_circle:")
+        st.warning(plain(answers.stopped_why + (stay if complete else "")), icon=":material/stop_circle:")
         label = f"Run the other {left}" if left > 1 and complete else "Run"
-        st.button(label, key="run", type="primary", icon=":material/play_arrow:", on_click=run)
+        st.button(label, key=f"run {noun}s", type="primary", icon=":material/play_arrow:", on_click=run)
+
+
+def some(count: int, noun: str) -> str:
+    """A number of things: 1 map, 2 maps."""
+    return f"{count:,} {noun}" + ("s" if count != 1 else "")

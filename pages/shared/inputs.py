@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import cached, errors, menu, samples, state, viewer
+from pages.shared import cached, errors, menu, metric_menu, samples, state, viewer
 from pages.shared.question import BACKGROUNDS, Question
 from pages.shared.state import Session
 from xai_core.errors import AuditError, ModelError, SettingError
@@ -100,6 +100,14 @@ def fill(asked: Question, visitor: Session) -> None:
         state.put("seed", min(asked.seed, SEED_LIMIT))
     state.put("kind", asked.kind)
     state.put("background", asked.background)
+    state.put("weigh", asked.weigh)
+    state.put("pictures", asked.pictures)
+    if asked.metrics:
+        known = [name for name in asked.metrics if name in xai.METRICS]
+        for name in asked.metrics:
+            if name not in known:
+                visitor.say(f"No metric is called {name!r}. Choose one of those offered.")
+        metric_menu.tick(known)
     chosen, layers = list[str](), list[str]()
     for spec in asked.methods:
         try:
@@ -181,6 +189,12 @@ def seed() -> int:
     )
 
 
+def fitting(name: str) -> list[samples.Sample]:
+    """The samples that fit a model: those of the family it knows, else real pictures."""
+    family = next((one for one, demo in FITTING.items() if name.startswith(demo)), "real")
+    return [one for one in samples.samples().values() if one.family == family]
+
+
 def background(visitor: Session, name: str, image: Image) -> list[Image]:
     """Choose the pictures that methods compare with, where their background is set to pictures."""
     state.start_with("background", "samples")
@@ -198,8 +212,7 @@ def background(visitor: Session, name: str, image: Image) -> list[Image]:
     if source == "uploads":
         found = list(visitor.pictures.values())
     else:
-        family = next((one for one, demo in FITTING.items() if name.startswith(demo)), "real")
-        found = [samples.picture(key) for key, one in samples.samples().items() if one.family == family]
+        found = [samples.picture(one.key) for one in fitting(name)]
     others = [one for one in found if one.sha256 != image.sha256]
     st.caption(f"{len(others)} pictures" if len(others) != 1 else "1 picture")
     return others

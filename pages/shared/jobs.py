@@ -8,11 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pages.shared import errors
+from pages.shared.state import Kept
 from xai_core.errors import AuditError, Cancelled
-from xai_core.records import Explanation, Image, Record, Target
+from xai_core.records import Evidence, Explanation, Image, Prediction, Record, Score, Target
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 UNWATCHED_SECONDS = 150.0  # work that no page has asked about for so long is given up; background tabs ask each minute
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Task = Callable[[Progress, threading.Event], Any]
 
@@ -31,11 +33,12 @@ class Job:
         self.done, self.total = 0, total
         self.cancel = threading.Event()
         self.cancelled = False
+        self.stage = ""  # what it is doing, where it does one thing after another
         self.problem = ""
         self.result: Any = None
-        self._work = work
         self._watched = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="second-look-job", daemon=True)
+        # Given to the thread alone: the network and the pictures that the work holds need not outlive it.
+        self._thread = threading.Thread(target=self._run, args=(work,), name="second-look-job", daemon=True)
         self._thread.start()
 
     @property
@@ -53,9 +56,9 @@ class Job:
         """Wait for the end of the work, so long at most: short work then shows without a flicker."""
         self._thread.join(seconds)
 
-    def _run(self) -> None:
+    def _run(self, work: Task) -> None:
         try:
-            self.result = self._work(self._hear, self.cancel)
+            self.result = work(self._hear, self.cancel)
         except Cancelled:
             self.cancelled = True
         except AuditError as error:
@@ -69,12 +72,35 @@ class Job:
             self.cancel.set()
 
 
-class Work(Job):
-    """Explaining one picture by several methods that share their passes. Maps arrive one by one.
+class Arriving(Job, Generic[T]):
+    """Work whose answers arrive one by one: `work` puts them into `arrived`.
 
-    `due` are the keys of the maps that have not been taken yet. What is taken is a map, or the sentence why there is
-    none.
+    `due` are the keys of the answers that have not been taken yet. What is taken is an answer, or the sentence why
+    there is none.
     """
+
+    def __init__(self, work: Task, keys: Sequence[str], total: int = 0) -> None:
+        self.due, self.asked = set(keys), len(keys)
+        self.shown = time.monotonic()  # when the page last showed what has arrived
+        self.arrived: deque[tuple[str, T | str]] = deque()
+        super().__init__(work, total)
+
+    def take(self) -> list[tuple[str, T | str]]:
+        """What has arrived since it was last asked."""
+        taken = [self.arrived.popleft() for _ in range(len(self.arrived))]
+        self.due -= {key for key, _ in taken}
+        self.shown = time.monotonic()
+        return taken
+
+    @property
+    def news(self) -> bool:
+        """Whether there are answers worth drawing the page for: the more are shown, the less often it is drawn."""
+        pause = 0.2 + 0.12 * (self.asked - len(self.due))
+        return bool(self.arrived) and time.monotonic() - self.shown > pause
+
+
+class Work(Arriving[Kept]):
+    """Explaining one picture by several methods that share their passes."""
 
     def __init__(
         self,
@@ -84,15 +110,10 @@ class Work(Job):
         target: Target,
         seed: int,
         background: Sequence[Image] = (),
-        *,
-        number: int,
     ) -> None:
         from xai_core.pipeline import cost_of, explain_many
 
         keys = list(methods)
-        self.number, self.due, self.asked = number, set(keys), len(keys)
-        self.shown = time.monotonic()  # when the page last showed what has arrived
-        self.arrived: deque[tuple[str, Explanation | str]] = deque()
 
         def work(progress: Progress, cancel: threading.Event) -> None:
             explain_many(
@@ -104,24 +125,110 @@ class Work(Job):
                 background_images=background,
                 progress=progress,
                 cancel=cancel,
-                each=lambda _, one, explanation: self.arrived.append((keys[one], explanation)),
+                each=lambda _, one, explanation: self.arrived.append((keys[one], Kept(explanation, self))),
                 failed=lambda _, one, error: self.arrived.append((keys[one], str(error))),
             )
 
-        super().__init__(work, cost_of(model, list(methods.values())))
+        super().__init__(work, keys, cost_of(model, list(methods.values())))
 
-    def take(self) -> list[tuple[str, Explanation | str]]:
-        """What has arrived since it was last asked."""
-        taken = [self.arrived.popleft() for _ in range(len(self.arrived))]
-        self.due -= {key for key, _ in taken}
-        self.shown = time.monotonic()
-        return taken
 
-    @property
-    def news(self) -> bool:
-        """Whether there are maps worth drawing the page for: the more are shown, the less often it is drawn."""
-        pause = 0.2 + 0.12 * (self.asked - len(self.due))
-        return bool(self.arrived) and time.monotonic() - self.shown > pause
+class Weighing(Arriving[Evidence]):
+    """Weighing maps of one picture: how far each of them can be believed."""
+
+    def __init__(
+        self, model: Model, explained: Mapping[str, Explanation], seed: int, background: Sequence[Image] = ()
+    ) -> None:
+        keys = list(explained)
+
+        def work(progress: Progress, cancel: threading.Event) -> None:
+            from xai_core.evidence import weigh_many
+
+            weigh_many(
+                model,
+                list(explained.values()),
+                seed=seed,
+                background_images=background,
+                progress=progress,
+                cancel=cancel,
+                each=lambda one, evidence: self.arrived.append((keys[one], evidence)),
+            )
+
+        super().__init__(work, keys)
+
+
+class Scoring(Arriving[Score]):
+    """Scoring maps of one picture. All scores arrive at the end, since maps are scored together.
+
+    `keys` tell the key of a score by map and metric; `due` are those that are missing.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        explained: Mapping[str, Explanation],
+        metrics: Sequence[str],
+        keys: Mapping[tuple[str, str], str],
+        due: Sequence[str],
+        masks: Mapping[str, Image],
+        seed: int,
+        background: Sequence[Image] = (),
+    ) -> None:
+        def work(progress: Progress, cancel: threading.Event) -> None:
+            from xai_core.scoring import score_many
+
+            self.stage = "Scoring"
+            found = score_many(
+                model,
+                list(explained.values()),
+                metrics,
+                masks=masks,
+                seed=seed,
+                background_images=background,
+                progress=progress,
+                cancel=cancel,
+            )
+            for one, scores in zip(explained, found, strict=True):
+                self.arrived.extend((keys[one, name], score) for name, score in zip(metrics, scores, strict=True))
+
+        super().__init__(work, due)
+
+
+class Comparison(Arriving[Any]):
+    """Comparing methods over several pictures: a table, under `key`. `pictures` come with their masks, by sha256.
+
+    `aim` says what is explained of a picture, by what the model says of it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        pictures: Mapping[str, tuple[Image, Image | None]],
+        methods: Sequence[Method],
+        metrics: Sequence[str],
+        aim: Callable[[Prediction], Target],
+        key: str,
+        seed: int,
+        background: Sequence[Image] = (),
+    ) -> None:
+        images = [image for image, _ in pictures.values()]
+        masks = {sha256: mask for sha256, (_, mask) in pictures.items() if mask is not None}
+        common: dict[str, Any] = {"seed": seed, "background_images": background}
+
+        def work(progress: Progress, cancel: threading.Event) -> None:
+            from xai_core.pipeline import explain_many, predict
+            from xai_core.score_table import score_table
+            from xai_core.scoring import score_many
+
+            common.update(progress=progress, cancel=cancel)
+            wanted = [aim(predict(model, image)) for image in images]
+            self.stage = "Explaining"
+            made = explain_many(model, images, methods, wanted, failed=lambda *_: None, **common)
+            self.stage = "Scoring"
+            explained = [e for maps in made for e in maps]
+            scores = score_many(model, explained, metrics, masks=masks, **common)
+            self.arrived.append((key, score_table(explained, scores, seed=seed)))
+
+        super().__init__(work, [key])
 
 
 class Survey(Job):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -11,9 +12,14 @@ import xai_core as xai
 from pages.shared import errors, samples, state, takeaway, viewer
 from pages.shared.errors import plain
 from pages.shared.state import Session
-from xai_core.records import Explanation, Image, Prediction, Target
+from xai_core.records import Evidence, Explanation, Image, Prediction, Target
 
 SHOWN_CLASSES = 5
+WEIGHING = (
+    "Says beside each map how far it can be believed: whether it does better than maps that know nothing of the model, "
+    "than itself in the wrong place, and than a network that has learnt nothing. Takes longer than the maps; without "
+    "it they are shown unjudged."
+)
 
 
 def welcome(visitor: Session) -> None:
@@ -91,24 +97,61 @@ def prediction(said: Prediction, target: Target) -> None:
             )
 
 
-def maps(
-    visitor: Session, explained: Sequence[Explanation], said: Prediction, image: Image, waiting: Sequence[str]
-) -> None:
-    """The viewer, and what can be taken away. Looking at maps otherwise redraws this part of the page alone.
+@dataclass(frozen=True)
+class Shown:
+    """What there is to show: maps and what they were weighed as, by their keys.
 
-    `waiting` are the methods that are still worked on.
+    `waiting` are the methods whose maps are still worked on; `weighing`, whether verdicts are.
     """
+
+    explained: Mapping[str, Explanation]
+    evidence: Mapping[str, Evidence]
+    waiting: Sequence[str]
+    weighing: bool
+
+
+def heading() -> bool:
+    """The heading over the maps, and whether they are weighed."""
+    state.start_with("weigh", True)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        st.header("Attribution maps", anchor=False, width="content")
+        return st.toggle("Weigh the evidence", key="weigh", persist_state="session", width="content", help=WEIGHING)
+
+
+def maps(visitor: Session, shown: Shown, said: Prediction, image: Image) -> None:
+    """The viewer, and what can be taken away. Looking at maps otherwise redraws this part of the page alone."""
+    explained = list(shown.explained.values())
+    evidence = [shown.evidence.get(key) for key in shown.explained]
+    awaited = bool(visitor.jobs)
 
     @st.fragment
     def drawn() -> None:
+        if visitor.heard:
+            visitor.heard = False
+            if not visitor.jobs or any(not job.running or job.news for job in visitor.jobs):
+                st.rerun()
         with errors.shown_here():
-            viewer.maps(explained, "maps", visitor.looks, visitor.looks_given, _looked, waiting)
+            viewer.maps(
+                explained,
+                "maps",
+                visitor.looks,
+                visitor.looks_given,
+                _looked,
+                shown.waiting,
+                evidence,
+                weighing=shown.weighing,
+                awaited=_awaited if awaited else None,
+            )
             with st.container(horizontal=True, key="take-away"):
                 takeaway.download(explained, said, visitor.looks)
                 takeaway.save(visitor, explained, said, image)
             takeaway.saving(visitor)
 
     drawn()
+
+
+def _awaited() -> None:
+    state.session().heard = True
 
 
 @errors.kept

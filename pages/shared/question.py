@@ -10,7 +10,9 @@ from xai_core.records import Target
 
 TEXT_LIMIT = 200  # characters of one value in an address
 MOST_METHODS = 64  # that one address may name
+MOST_METRICS = 64
 KINDS = {"logit": "its logit", "probability": "its probability", "contrast": "its contrast with another"}
+PICTURES = {"this": "This one", "samples": "Samples", "uploads": "My uploads"}  # over which methods are compared
 BACKGROUNDS = {"samples": "Samples", "uploads": "My other uploads"}  # where background pictures come from
 
 
@@ -19,8 +21,9 @@ class Question:
     """Everything that is asked but the pictures themselves.
 
     `picture` is the sha256 of an upload, or its beginning. `target` is None for the predicted class, `against` for its
-    strongest rival. `methods` are as `METHODS.build` takes them. `weights` is the sha256 of the weights that a record
-    was made with, empty for a link.
+    strongest rival. `methods` are as `METHODS.build` takes them. `weigh` asks for the evidence of each map. `metrics`
+    and `pictures` belong to comparing methods; no metrics are the usual ones. `weights` is the sha256 of the weights
+    that a record was made with, empty for a link.
     """
 
     sample: str = ""
@@ -33,6 +36,9 @@ class Question:
     methods: tuple[Mapping[str, Any], ...] = ()
     background: str = "samples"
     seed: int | None = None
+    weigh: bool = True
+    metrics: tuple[str, ...] = ()
+    pictures: str = "this"
     weights: str = ""
 
     def to_address(self) -> dict[str, str | list[str]]:
@@ -47,6 +53,9 @@ class Question:
             words |= {f"{method['name']}.{key}": str(value) for key, value in method.items() if key != "name"}
         words["background"] = "" if self.background == "samples" else self.background
         words["seed"] = "" if self.seed is None else str(self.seed)
+        words["weigh"] = "" if self.weigh else "false"
+        words["metric"] = list(self.metrics)
+        words["pictures"] = "" if self.pictures == "this" else self.pictures
         return {key: value for key, value in words.items() if value}
 
     @classmethod
@@ -68,6 +77,9 @@ class Question:
             methods=tuple(methods[:MOST_METHODS]),
             background=source if (source := one.get("background", "")) in BACKGROUNDS else "samples",
             seed=_number(one.get("seed", "")),
+            weigh=one.get("weigh", "") != "false",
+            metrics=tuple(name[:TEXT_LIMIT] for name in dict.fromkeys(words.get("metric", [])))[:MOST_METRICS],
+            pictures=which if (which := one.get("pictures", "")) in PICTURES else "this",
         )
 
     @classmethod

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import streamlit as st
 
 from pages.shared.question import Looks, Question
-from xai_core.records import Explanation, Image, Prediction
+from xai_core.records import Evidence, Explanation, Image, Prediction, Score
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import Page
 
-    from pages.shared.jobs import Job, Survey, Work
+    from pages.shared.jobs import Arriving, Job, Survey
+    from xai_core.score_table import ScoreTable
     from xai_core.validity import Validity
     from xai_core.verification import Report
 
+T = TypeVar("T")
 KEPT_MAPS = 160  # per visitor: five questions to every method
+KEPT_SCORES = 4096
+KEPT_TABLES = 4  # each holds its maps
 KEPT_PREDICTIONS = 256
 KEPT_PICTURES = 32
 KEPT_PIXELS = 120_000_000  # of all pictures of one visitor together: 360 MB
@@ -27,10 +31,55 @@ KEPT_PIXELS = 120_000_000  # of all pictures of one visitor together: 360 MB
 
 @dataclass(frozen=True)
 class Kept:
-    """A map, and the number of the piece of work that made it."""
+    """A map, and the work that made it."""
 
     explanation: Explanation
-    work: int
+    work: Job
+
+
+@dataclass
+class Answers(Generic[T]):
+    """Answers of one kind, by key: those that are there, those that cannot be had, and the work on the others."""
+
+    most: int  # that are kept; the one that was used longest ago makes room
+    kept: OrderedDict[str, T] = field(default_factory=OrderedDict)
+    failed: dict[str, str] = field(default_factory=dict)  # why there is none
+    stopped: frozenset[str] = frozenset()  # those that are not worked on until the person says so
+    stopped_why: str = ""
+    job: Arriving[T] | None = None
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """The keys of the answers that are neither there, nor impossible, nor stopped."""
+        return [key for key in keys if not (key in self.kept or key in self.failed or key in self.stopped)]
+
+    def keep(self, key: str, answer: T) -> None:
+        """Remember an answer."""
+        self.kept[key] = answer
+        self.kept.move_to_end(key)
+        while len(self.kept) > self.most:
+            self.kept.popitem(last=False)
+
+    def stop(self, keys: Iterable[str], why: str) -> None:
+        """Do not work on these until the person says so."""
+        self.stopped, self.stopped_why = self.stopped | set(keys), why
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Take what has arrived, and see whether the work is over. Work on more than `keys` is given up."""
+        if (job := self.job) is None:
+            return
+        over = not job.running
+        for key, one in job.take():
+            if isinstance(one, str):
+                self.failed[key] = one
+            else:
+                self.keep(key, one)
+        if over:
+            self.job = None
+            if job.due and job.problem:
+                self.stop(job.due, job.problem)
+        elif not job.due <= set(keys):
+            job.cancel.set()
+            self.job = None
 
 
 @dataclass
@@ -46,17 +95,16 @@ class Session:
     wanted: str = ""  # sha256, or its beginning, of the picture that a link or a record is about
     weights: str = ""  # sha256 of the weights that a record was made with
     began: bool = False  # the address has been read
-    maps: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
-    failed: dict[str, str] = field(default_factory=dict)  # why there is no map
+    maps: Answers[Kept] = field(default_factory=lambda: Answers(KEPT_MAPS))
+    evidence: Answers[Evidence] = field(default_factory=lambda: Answers(KEPT_MAPS))  # by the key of the map
+    scores: Answers[Score] = field(default_factory=lambda: Answers(KEPT_SCORES))
+    tables: Answers[ScoreTable] = field(default_factory=lambda: Answers(KEPT_TABLES))
+    comparing: str = ""  # the table over several pictures that the person asked for
     predictions: OrderedDict[str, Prediction] = field(default_factory=OrderedDict)
-    works: int = 0
-    sent: dict[int, int] = field(default_factory=dict)  # pictures that a piece of work sent through the network
-    job: Work | None = None
+    heard: bool = False  # the browser has asked whether what it waits for is there
     saving: Job | None = None
     surveying: Survey | None = None
     surveys: dict[str, Sequence[Validity]] = field(default_factory=dict)  # which methods are valid, by model
-    stopped: frozenset[str] = frozenset()  # maps that are not worked on until the person says so
-    stopped_why: str = ""
     saves: int = 0  # how many records have been saved
     saved: str = ""  # name of the record just saved
     looks: Looks = field(default_factory=Looks)
@@ -88,12 +136,12 @@ class Session:
         if order and self.chosen:
             self.chosen = order[(order.index(self.chosen) + by) % len(order)]
 
-    def keep(self, digest: str, kept: Kept) -> None:
-        """Remember a map; the one that was used longest ago makes room."""
-        self.maps[digest] = kept
-        self.maps.move_to_end(digest)
-        while len(self.maps) > KEPT_MAPS:
-            self.maps.popitem(last=False)
+    @property
+    def jobs(self) -> list[Job]:
+        """All the work that goes on, or has ended unseen."""
+        answers = (self.maps, self.scores, self.evidence, self.tables)
+        every = (*(one.job for one in answers), self.saving, self.surveying)
+        return [job for job in every if job is not None]
 
     def predicted(self, digest: str, prediction: Prediction) -> None:
         """Remember a prediction."""

@@ -38,14 +38,14 @@ def figure_looks(explained: Sequence[Explanation], looks: Looks) -> dict[str, An
 def download(explained: Sequence[Explanation], said: Prediction | None, looks: Looks) -> None:
     """Figures, raw values and numbers. Bytes are made when they are asked for."""
     words = figure_looks(explained, looks)
-    mark = digest(looks=words, maps=[_identity(e) for e in explained])[:10]
+    mark = digest(looks=words, maps=[identity(e) for e in explained])[:10]
     with st.popover("Download", icon=":material/download:"):
         st.caption("Figures have 150 dots per inch; raw maps are float32, not normalised.")
         if len(explained) > 1:
-            _button(
+            button(
                 "All maps, one sheet (PNG)", partial(_sheet, explained, said, words), f"maps-{mark}.png", "image/png"
             )
-        _button("Numbers (JSON)", partial(numbers, explained, said), f"maps-{mark}.json", "application/json")
+        button("Numbers (JSON)", partial(numbers, explained, said), f"maps-{mark}.json", "application/json")
         shown = list(explained)
         if len(shown) > LISTED:
             one = st.selectbox(
@@ -53,21 +53,28 @@ def download(explained: Sequence[Explanation], said: Prediction | None, looks: L
             )
             shown = [explained[one]]
         for e in shown:
-            stem = f"{re.sub('[^a-z0-9_]', '_', str(e.method['name']))}-{digest(map=_identity(e), looks=words)[:10]}"
+            name = f"{stem(str(e.method['name']))}-{digest(map=identity(e), looks=words)[:10]}"
             left, right = st.columns(2)
             with left:
-                _button(
-                    f"{viewer.label(e)} (PNG)", partial(_figure, e, said, words, explained), f"{stem}.png", "image/png"
+                button(
+                    f"{viewer.label(e)} (PNG)", partial(_figure, e, said, words, explained), f"{name}.png", "image/png"
                 )
             with right:
-                _button(f"{viewer.label(e)} (.npy)", partial(_values, e), f"{stem}.npy", "application/octet-stream")
+                button(f"{viewer.label(e)} (.npy)", partial(values, e), f"{name}.npy", "application/octet-stream")
 
 
-def _button(label: str, data: Any, name: str, mime: str) -> None:
+def button(label: str, data: Any, name: str, mime: str) -> None:
+    """Something to download. `data` may be a function that makes it."""
     st.download_button(label, data, name, mime, key=f"download {label}", on_click="ignore", width="stretch")
 
 
-def _identity(e: Explanation) -> list[Any]:
+def stem(name: str) -> str:
+    """A name that every file system takes."""
+    return re.sub("[^a-z0-9_]+", "_", name.lower()).strip("_")
+
+
+def identity(e: Explanation) -> list[Any]:
+    """What tells a map from every other."""
     weights = [e.model.get("weights_sha256"), e.model.get("preprocessing_sha256")]
     return [e.image, weights, dict(e.method), _asked(e.target), e.seed, e.background]
 
@@ -95,7 +102,8 @@ def _sheet(explained: Sequence[Explanation], said: Prediction | None, words: Map
     return figures.png(figures.sheet(explained, said, **words))
 
 
-def _values(e: Explanation) -> bytes:
+def values(e: Explanation) -> bytes:
+    """A map's values as .npy: raw float32."""
     out = io.BytesIO()
     np.save(out, e.values, allow_pickle=False)
     return out.getvalue()

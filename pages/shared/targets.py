@@ -23,10 +23,8 @@ def choose(said: Prediction, name: str, visitor: Session) -> tuple[Target, int |
     """Choose what is explained. Also the class and its rival as they were asked for: None follows the prediction."""
     word = "output" if said.task == "regression" else "class"
     chosen = _class(said, f"target {name}", f"Target {word}", f"the predicted {word}", name, visitor)
-    order = [int(i) for i in said.order()]
-    index = order[0] if chosen is None else chosen
-    if said.task == "regression" or len(order) < 2:
-        return Target(index, said.labels[index]), chosen, None
+    if said.task == "regression" or len(said.labels) < 2:
+        return aimed(said, chosen), chosen, None
     state.start_with("kind", "logit")
     kind = st.selectbox(
         "What of it is explained",
@@ -36,18 +34,27 @@ def choose(said: Prediction, name: str, visitor: Session) -> tuple[Target, int |
         persist_state="session",
         help=HELP[said.task],
     )
-    if kind == "probability":
-        own = said.task == "multi label"
-        return Target(index, said.labels[index], "sigmoid" if own else "probability"), chosen, None
     if kind != "contrast":
-        return Target(index, said.labels[index]), chosen, None
-    runner_up = next(i for i in order if i != index)
+        return aimed(said, chosen, kind), chosen, None
     against = _class(said, f"against {name}", "Against", "the strongest other class", name, visitor)
-    rival = runner_up if against is None else against
-    if rival == index:
-        st.caption(f"A class has no contrast with itself, so {plain(said.labels[runner_up])} is taken.")
-        rival = runner_up
-    return Target(index, said.labels[index], "contrast", rival, said.labels[rival]), chosen, against
+    target = aimed(said, chosen, kind, against)
+    if against == target.index:
+        st.caption(f"A class has no contrast with itself, so {plain(target.against_label)} is taken.")
+    return target, chosen, against
+
+
+def aimed(said: Prediction, chosen: int | None, kind: str = "logit", against: int | None = None) -> Target:
+    """What is explained of one picture. A class that is None follows the prediction, and so does its rival."""
+    order = [int(i) for i in said.order()]
+    index = order[0] if chosen is None else chosen
+    label = said.labels[index]
+    if kind == "probability":
+        return Target(index, label, "sigmoid" if said.task == "multi label" else "probability")
+    if kind != "contrast":
+        return Target(index, label)
+    rival = next(i for i in order if i != index) if against in (None, index) else against
+    assert rival is not None
+    return Target(index, label, "contrast", rival, said.labels[rival])
 
 
 def _class(said: Prediction, key: str, label: str, follows: str, name: str, visitor: Session) -> int | None:

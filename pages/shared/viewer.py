@@ -19,7 +19,7 @@ import xai_core as xai
 from pages.shared import samples, state
 from pages.shared.cached import digest
 from pages.shared.question import Looks
-from xai_core.records import Explanation
+from xai_core.records import Evidence, Explanation
 
 HERE = Path(__file__).resolve().parent / "browser"
 
@@ -36,6 +36,15 @@ _samples = st.components.v2.component(
 )
 
 
+VERDICTS = {  # each with a sign and the name of its colour: it is never told by colour alone
+    "supported": ("✓", "good"),
+    "weak": ("◐", "doubtful"),
+    "no evidence": ("○", "bad"),
+    "not valid for this model": ("✗", "bad"),
+}
+CHECKED = {True: "✓", False: "✗", None: "–"}  # whether a check was passed, or not asked
+
+
 def maps(
     explanations: Sequence[Explanation],
     key: str,
@@ -43,28 +52,48 @@ def maps(
     given: int,
     on_look: Callable[[], None],
     waiting: Sequence[str] = (),
+    evidence: Sequence[Evidence | None] = (),
+    *,
+    weighing: bool = False,
+    awaited: Callable[[], None] | None = None,
 ) -> None:
     """Draw the maps. `given` counts how often the server has set the looks; else the browser keeps its own.
 
     `on_look` is called when the visitor has changed them and leaves the viewer. `waiting` are methods whose maps are
-    still worked on.
+    still worked on; `evidence` is what each map was weighed as, and `weighing` says that the rest is on its way. While
+    something is awaited, the browser calls `awaited` every few seconds: whatever else is lost, that is not.
     """
-    _maps(key=key, data=packed(explanations, looks, given, waiting), on_looks_change=on_look)
+    data = packed(explanations, looks, given, waiting, evidence, weighing=weighing, awaited=awaited is not None)
+    _maps(key=key, data=data, on_looks_change=on_look, on_awaiting_change=awaited or _not_at_all)
 
 
-def packed(explanations: Sequence[Explanation], looks: Looks, given: int, waiting: Sequence[str] = ()) -> bytes:
+def _not_at_all() -> None:
+    """What is heard after nothing is awaited any more."""
+
+
+def packed(
+    explanations: Sequence[Explanation],
+    looks: Looks,
+    given: int,
+    waiting: Sequence[str] = (),
+    evidence: Sequence[Evidence | None] = (),
+    *,
+    weighing: bool = False,
+    awaited: bool = False,
+) -> bytes:
     """What is sent to the browser."""
     from xai_core import figures
     from xai_core.colours import TWO_SIGNED
 
     first = explanations[0]
+    weighed = evidence or [None] * len(explanations)
     height, width = first.values.shape
     parts = [first.pixels.tobytes(), *(e.values.astype("<f4").tobytes() for e in explanations)]
     parts += [figures.palette(name).tobytes() for name in figures.COLOUR_MAPS]
-    described = [_described(e) for e in explanations]
+    described = [_described(e, one, weighing) for e, one in zip(explanations, weighed, strict=True)]
     order = _order(explanations, described, waiting)
     header = {
-        "id": digest(order=order),
+        "id": digest(order=order, judged=[words["judged"] for words in described]),
         "height": height,
         "width": width,
         "maps": described,
@@ -73,6 +102,7 @@ def packed(explanations: Sequence[Explanation], looks: Looks, given: int, waitin
         "two_signed": list(TWO_SIGNED),
         "looks": looks.to_dict(),
         "given": given,
+        "awaited": awaited,
     }
     words = json.dumps(header).encode()
     words += b" " * (-len(words) % 4)
@@ -103,14 +133,15 @@ def is_control(e: Explanation) -> bool:
     return _family(str(e.method["name"])) == "control"
 
 
-def _described(e: Explanation) -> dict[str, Any]:
+def _described(e: Explanation, evidence: Evidence | None = None, weighing: bool = False) -> dict[str, Any]:
     from xai_core import figures
 
     name, target, model = label(e), str(e.target), str(e.model.get("name", "the model"))
     row, column = e.peak
     where = e.flat or f"The highest value, {e.values.max():.3g}, is at row {row}, column {column}."
     invalid = "" if e.valid else next((note for note in e.notes if note.startswith("Not valid")), "Not valid.")
-    mark, verdict = _verdict(e)
+    mark, standing = _standing(e)
+    judged = _judged(e, evidence, weighing)
     return {
         "id": digest(
             map=[e.image, dict(e.model), dict(e.method), target, e.target.index, e.target.against, e.seed, e.background]
@@ -118,13 +149,15 @@ def _described(e: Explanation) -> dict[str, Any]:
         "label": name,
         "family": _family(str(e.method["name"])),
         "mark": mark,
-        "verdict": verdict,
+        "standing": standing,
         "invalid": invalid,
+        "judged": judged,
         "target": target,
         "model": model,
         "notice": str(e.model.get("notice", "")),
         "settings": ", ".join(f"{key} = {value}" for key, value in e.settings().items()),
-        "spoken": f"Attribution map by {name} for target class {target} of {model}. {invalid} {where}",
+        "spoken": f"Attribution map by {name} for target class {target} of {model}. "
+        f"{invalid} {judged['spoken']} {where}",
         "colours": figures.default_colour_map(e.values),
         "peak": [row, column],
         "flat": e.flat,
@@ -134,8 +167,23 @@ def _described(e: Explanation) -> dict[str, Any]:
     }
 
 
-def _verdict(e: Explanation) -> tuple[str, str]:
-    """How far a map can be what it claims, as a mark and in a few words."""
+def _judged(e: Explanation, evidence: Evidence | None, weighing: bool) -> dict[str, Any]:
+    """What a map was weighed as, with the checks it rests on; `why` where it must not be believed."""
+    if evidence is None:
+        return {"verdict": "", "spoken": "", "pending": weighing and not is_control(e)}
+    sign, colour = VERDICTS[evidence.verdict]
+    return {
+        "verdict": f"{sign} {evidence.verdict}",
+        "colour": colour,
+        "why": evidence.reasons[0] if colour == "bad" and evidence.reasons else "",
+        "checks": [[CHECKED[one.passed], one.sentence] for one in evidence.checks],
+        "spoken": f"Evidence: {evidence.verdict}.",
+        "pending": False,
+    }
+
+
+def _standing(e: Explanation) -> tuple[str, str]:
+    """How far a map can be what it claims before it is weighed, as a mark and in a few words."""
     name = str(e.method["name"])
     if is_control(e):
         return "", "control"

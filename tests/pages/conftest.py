@@ -20,10 +20,9 @@ def settled(app: AppTest) -> AppTest:
     app.run()
     for _ in range(200):
         visitor = app.session_state.get("session", None)
-        jobs = [job for job in (visitor.job, visitor.saving, visitor.surveying) if job is not None] if visitor else []
-        if not jobs:
+        if not visitor or not visitor.jobs:
             return app
-        for job in jobs:
+        for job in visitor.jobs:
             job.wait(30)
         app.run()
     raise AssertionError("the page never comes to rest")
@@ -61,11 +60,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def explain(store: Path) -> Opener:
-    """Opens the Explain page, with the address's query as keywords."""
+    """Opens the Explain page, with the address's query as keywords. Maps are weighed only where a test says so."""
 
     def opened(**query: str | list[str]) -> AppTest:
         app = AppTest.from_file(ROOT / "app.py", default_timeout=90)
-        for key, value in query.items():
+        for key, value in {"weigh": "false", **query}.items():
             app.query_params[key] = value
         return settled(app)
 

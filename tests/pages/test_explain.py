@@ -16,7 +16,7 @@ XRAY = {"sample": "xray_simple_fracture_1", "model": "demo-xray"}
 
 
 def maps(app):
-    return [kept.explanation for kept in app.session_state["session"].maps.values()]
+    return [kept.explanation for kept in app.session_state["session"].maps.kept.values()]
 
 
 def test_an_empty_page_says_what_to_do(explain: Opener):
@@ -179,18 +179,18 @@ def test_maps_that_came_before_a_cancel_stay_and_the_others_can_be_run(explain: 
         app.checkbox(key=f"use {name}").check()
     app.run()
     visitor = app.session_state["session"]
-    job = visitor.job
+    job = visitor.maps.job
     assert job is not None
     while "layer_cam" not in [e.method["name"] for e in maps(app)]:
         job.wait(0.05)
         app.run()
-    app.button(key="cancel").click()
+    app.button(key="cancel maps").click()
     settled(app)
     assert "Cancelled. 2 maps are complete and stay." in words(app)
     assert [e.method["name"] for e in maps(app)] == ["grad_cam", "layer_cam"]
     settled(app)
-    assert visitor.job is None  # it does not start again by itself
-    app.button(key="run").click()
+    assert visitor.maps.job is None  # it does not start again by itself
+    app.button(key="run maps").click()
     settled(app)
     assert [e.method["name"] for e in maps(app)] == ["grad_cam", "layer_cam", "rise"]
 
@@ -200,11 +200,11 @@ def test_work_that_goes_on_is_not_given_up_for_one_more_method(explain: Opener):
     app.checkbox(key="use rise").check()
     app.run()
     visitor = app.session_state["session"]
-    first = visitor.job
+    first = visitor.maps.job
     app.checkbox(key="use layer_cam").check()
     app.run()
     assert first is not None
-    assert visitor.job is first
+    assert visitor.maps.job is first
     assert not first.cancel.is_set()
     app.checkbox(key="use rise").uncheck()
     app.run()
@@ -243,7 +243,7 @@ def test_a_method_that_says_nothing_about_the_model_cannot_be_ticked(explain: Op
     assert "runs no softmax attention" in words(app)
     app.button(key="first three").click()
     settled(app)
-    assert len(app.session_state["session"].maps) == 3
+    assert len(app.session_state["session"].maps.kept) == 3
 
 
 def test_a_layer_that_the_target_does_not_depend_on_is_named_and_not_offered(explain: Opener):

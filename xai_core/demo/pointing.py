@@ -59,14 +59,14 @@ def measure(
     planted = model.card.get("planted")
     drawings: list[Drawing] = []
     images: list[Image] = []
-    for drawing in _drawings(model.card["family"], planted, truth):
+    for drawing in drawings(model.card["family"], planted, truth):
         image = Image(drawing.pixels, f"{len(images):064d}")
         if predict(model, image).top(1)[0][0] == drawing.label:
             drawings.append(drawing)
             images.append(image)
         if len(images) == pictures:
             break
-    masks = [seen_by(_as_image(drawing.masks[truth]), model.preprocessing) for drawing in drawings]
+    masks = [seen_by(as_image(drawing.masks[truth]), model.preprocessing) for drawing in drawings]
     names = sorted(methods or METHODS, key=lambda name: (FAMILIES.index(METHODS[name].family), name))
     names = [name for name in names if METHODS[name]().why_not(model) is None]
     explained: list[list[Explanation]] = []
@@ -100,7 +100,7 @@ def _row(method: str, explained: Sequence[Explanation], masks: Sequence[np.ndarr
     )
 
 
-def _drawings(family: str, planted: Mapping[str, str | None] | None, truth: str) -> Iterator[Drawing]:
+def drawings(family: str, planted: Mapping[str, str | None] | None, truth: str) -> Iterator[Drawing]:
     """Fresh drawings that hold the part called `truth`, labels in turn, markers planted as in training."""
     draw, labels = (xray.draw, xray.LABELS) if family == "xray" else (face.draw, face.LABELS)
     for i in count(0):
@@ -111,5 +111,5 @@ def _drawings(family: str, planted: Mapping[str, str | None] | None, truth: str)
             yield drawing
 
 
-def _as_image(mask: np.ndarray) -> Image:
+def as_image(mask: np.ndarray) -> Image:
     return Image(np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255, "0" * 64)

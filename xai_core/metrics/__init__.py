@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, NamedTuple, Protocol, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -19,17 +19,25 @@ from xai_core.registry import Component, Registry
 
 Aspect = Literal["faithfulness", "robustness", "randomisation", "complexity", "where it looks", "against ground truth"]
 ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
+T = TypeVar("T")
 
 
 class Again(Protocol):
     """Explains other pictures by the same methods, which share their passes."""
 
     def __call__(
-        self, x: Pictures, targets: Sequence[Target], *, model: Model | None = None, reseed: int = 0
+        self,
+        x: Pictures,
+        targets: Sequence[Target],
+        *,
+        model: Model | None = None,
+        reseed: int = 0,
+        rows: Sequence[int] | None = None,
     ) -> np.ndarray:
         """(n, 3, h, w) pictures and a target each to (m, n, h, w) float32 values, one row per map.
 
         `model` is another door, as those of `redrawn`. `reseed` is added to the seed that each map was made with.
+        `rows` are the maps whose methods explain, at least one; None takes all of them.
         """
         ...
 
@@ -53,7 +61,7 @@ class Maps:
     cost: int
     seed: int = 0
     mask: np.ndarray | None = None
-    _behind: dict[str, tuple[torch.Tensor, float]] = field(default_factory=dict)
+    _remembered: dict[Hashable, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.explanations)
@@ -86,12 +94,21 @@ class Maps:
         """What the model says of the picture itself."""
         return float(self.rate(self.logits)[0])
 
+    def remember(self, key: Hashable, ask: Callable[[], T]) -> T:
+        """What `ask` finds, asked once for all metrics that want to know it under `key`."""
+        if key not in self._remembered:
+            self._remembered[key] = ask()
+        found: T = self._remembered[key]
+        return found
+
     def behind(self, kind: str) -> tuple[torch.Tensor, float]:
         """(1, 3, h, w) the picture fully covered by a baseline, and what the model says of that; asked once."""
-        if kind not in self._behind:
+
+        def ask() -> tuple[torch.Tensor, float]:
             covered = baseline(kind, self.x, self.model.preprocessing, self.seed)
-            self._behind[kind] = covered, float(self.answers(covered)[0])
-        return self._behind[kind]
+            return covered, float(self.answers(covered)[0])
+
+        return self.remember(("behind", kind), ask)
 
     @property
     def runner_up(self) -> Target | None:

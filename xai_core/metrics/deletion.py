@@ -2,16 +2,17 @@
 
     area = integral over the share of covered pixels, 0 to 1, of what the model says of the rest
 
-Petsiuk et al., 2018, section 3.3 (there one row of pixels a step). https://arxiv.org/abs/1806.07421 . By the trapezium
-rule over `steps` equal shares. Covered pictures look like nothing the network was trained on, and the baseline decides
-in part what it says of them: look at two, and at insertion too. What a map that knows nothing gets depends on the
-picture, so it is read from the random control.
+Petsiuk et al., 2018, there with 224 pixels a step. https://arxiv.org/abs/1806.07421 . By the trapezium rule over
+`steps` equal shares; pixels of equal value go in a random order. Covered pictures look like nothing the network was
+trained on, and the baseline decides in part what it says of them: look at two, and at insertion too. What a map that
+knows nothing gets depends on the picture, so it is read from the random control; in a linear network it is the mean of
+the two ends.
 """
 
 import numpy as np
 
 from xai_core.baselines import BASELINES
-from xai_core.masking import counts, ranks, replaced
+from xai_core.masking import on_the_way
 from xai_core.metrics import METRICS, Maps, Measured, Metric
 from xai_core.records import Curve
 from xai_core.registry import param
@@ -31,14 +32,12 @@ class Deletion(Metric):
         return len(maps) * (self.steps - 1)
 
     def measure(self, maps: Maps) -> list[Measured]:
-        shares = np.linspace(0, 1, self.steps + 1)
-        behind, end = maps.behind(self.baseline)
-        first = counts(maps.values[0].size, shares[1:-1])
-        inner = maps.answers(replaced(maps.x, behind, ranks(maps.values, maps.seed), first)).reshape(len(maps), -1)
+        start, end = (maps.x, maps.answer), maps.behind(self.baseline)
+        shares, curves = on_the_way(start, end, maps.values, self.steps, maps.seed, maps.answers)
         return [
             Measured(
-                float(np.trapezoid(y, shares)),
-                curve=Curve(shares, y, "share of pixels covered", "answer for the target"),
+                float(np.trapezoid(curve, shares)),
+                curve=Curve(shares, curve, "share of pixels covered", "answer for the target"),
             )
-            for y in (np.concatenate([[maps.answer], row, [end]]) for row in inner)
+            for curve in curves
         ]

@@ -135,6 +135,7 @@ function fill(box, wanted) { // what stays is not moved, so that it keeps the fo
 
 // ---- the viewer ----------------------------------------------------------------------------------------------------
 
+const ASK_EVERY = 10_000 // milliseconds, while something is awaited
 const MANY = 4 // more maps than this are laid out as a contact sheet, unless the visitor says otherwise
 const PLAIN = { opacity: 0.5, colour_map: null, clip: 99.5, shared_scale: false }
 
@@ -216,6 +217,7 @@ class Viewer {
   }
 
   leave() {
+    this.wait(false)
     document.removeEventListener('keydown', this.onKey)
     document.removeEventListener('visibilitychange', this.onAway)
   }
@@ -261,8 +263,19 @@ class Viewer {
 
   // -- new data --
 
-  show(scene, send) {
+  // While something is awaited, ask for it now and then: the page's own timer may be lost. This is an animation, since
+  // that is no timer.
+  wait(awaited, ask) {
+    if (this.pulse) this.pulse.onfinish = null
+    this.pulse = null
+    if (!awaited) return
+    this.pulse = this.root.animate([], ASK_EVERY)
+    this.pulse.onfinish = () => { this.wait(awaited, ask); ask() }
+  }
+
+  show(scene, send, ask) {
     this.send = send
+    this.wait(scene.awaited, ask)
     if (scene.given !== this.given) {
       this.given = scene.given
       this.looks = { ...PLAIN, ...scene.looks }
@@ -288,7 +301,8 @@ class Viewer {
       const wanted = place.control ? controls : methods
       if (place.waiting) wanted.push(this.buildWaiting(place.waiting))
       else {
-        const one = known.get(place.id) ?? this.buildRow(byId.get(place.id))
+        const map = byId.get(place.id), one = known.get(place.id) ?? this.buildRow(map)
+        this.judge(one, map)
         this.drawn.push(one)
         wanted.push(one.row)
       }
@@ -311,27 +325,27 @@ class Viewer {
   }
 
   buildRow(map) {
-    const row = make('section', 'row')
+    const row = make('section', 'row'), one = { map, row }
     row.setAttribute('aria-label', map.label)
     row.classList.toggle('invalid', Boolean(map.invalid))
     const head = make('div', 'head', undefined, row)
     const name = make('h3', '', '', head)
-    if (map.mark) make('span', map.mark === '✗' ? 'mark bad' : 'mark', map.mark, name)
+    one.mark = make('span', map.mark === '✗' ? 'mark bad' : 'mark', map.mark, name)
     name.append(map.label)
     const about = make('span', 'about soft', 'for ', head)
     make('strong', '', map.target, about)
     about.append(' · ' + map.model)
-    make('span', 'small soft', map.verdict || map.family, head)
+    one.small = make('span', 'small soft', '', head)
     if (map.notice) make('span', 'notice', map.notice, head)
-    const value = make('span', 'value', '', head)
-    const open = make('button', 'open-close', '', head)
-    open.type = 'button'
-    const tiles = make('div', 'tiles', undefined, row)
-    const over = this.canvas()
-    const one = { map, row, tiles, value, over, open }
-    one.both = this.tile(one, 'Overlay', 'Overlay on the picture. ' + map.spoken, [this.pictureCanvas(), over])
+    one.value = make('span', 'value', '', head)
+    one.open = make('button', 'open-close', '', head)
+    one.open.type = 'button'
+    one.judged = make('div', 'judged', undefined, row)
+    one.tiles = make('div', 'tiles', undefined, row)
+    one.over = this.canvas()
+    one.both = this.tile(one, 'Overlay', 'Overlay on the picture. ' + map.spoken, [this.pictureCanvas(), one.over])
     one.both.tile.classList.add('both')
-    open.onclick = () => this.open(one)
+    one.open.onclick = () => this.open(one)
     if (map.invalid) make('p', 'flat', map.invalid, row)
     if (map.flat) {
       make('span', 'flatsign', 'flat', one.both.frame)
@@ -340,7 +354,40 @@ class Viewer {
     make('p', 'facts soft', map.facts.join(' · '), row)
     if (map.settings) make('p', 'noted soft', 'Settings: ' + map.settings, row)
     for (const note of map.notes) make('p', 'noted', 'Note: ' + note, row)
+    this.judge(one, map)
     return one
+  }
+
+  // How far a map can be believed: known only after it is shown.
+  judge(one, map) {
+    const { verdict, colour, why, checks, pending } = map.judged
+    const said = JSON.stringify(map.judged)
+    if (one.said === said) return
+    one.said = said
+    one.map.spoken = map.spoken
+    for (const tile of [one.both, one.bare]) tile?.frame.setAttribute('aria-label', one.map.spoken)
+    one.mark.hidden = Boolean(verdict)
+    one.small.textContent = verdict || pending ? map.family : map.standing || map.family
+    one.row.classList.toggle('baseless', Boolean(why))
+    one.judged.replaceChildren()
+    if (pending) make('span', 'soft', '… being weighed', one.judged)
+    if (!verdict) return
+    const all = make('details', '', undefined, one.judged)
+    const head = make('summary', colour, verdict, all)
+    head.title = 'How far this map can be believed, and why'
+    head.onclick = event => { // there is no room in a small map
+      if (!one.row.classList.contains('compact')) return
+      event.preventDefault()
+      this.open(one)
+      all.open = true
+    }
+    const list = make('ul', 'checks', undefined, all)
+    for (const [sign, sentence] of checks) {
+      const line = make('li', '', undefined, list)
+      make('span', sign === '✗' ? 'mark bad' : 'mark', sign, line)
+      line.append(sentence)
+    }
+    if (why && why !== map.flat && why !== map.invalid) make('p', 'flat why', why, one.judged)
   }
 
   // What a small map does without: the picture and the map alone, with its scale.
@@ -349,7 +396,7 @@ class Viewer {
     const { map } = one
     one.heat = this.canvas()
     this.tile(one, 'What the model saw', `What ${map.model} saw`, [this.pictureCanvas()])
-    const bare = this.tile(one, 'Attribution map', map.spoken, [one.heat])
+    const bare = one.bare = this.tile(one, 'Attribution map', map.spoken, [one.heat])
     one.tiles.append(one.both.tile)
     bare.tile.classList.add('bare')
     one.bar = make('div', 'scale', undefined, bare.pane)
@@ -536,11 +583,11 @@ function isDark(colour) {
 
 const viewers = new WeakMap()
 
-export default function ({ data, parentElement, setStateValue }) {
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   const root = parentElement.querySelector('.viewer')
   if (!viewers.has(root)) viewers.set(root, new Viewer(root))
   const viewer = viewers.get(root)
   viewer.enter()
-  viewer.show(unpack(data), looks => setStateValue('looks', { ...looks }))
+  viewer.show(unpack(data), looks => setStateValue('looks', { ...looks }), () => setTriggerValue('awaiting', true))
   return () => viewer.leave()
 }

@@ -1,0 +1,210 @@
+"""A score table on the page: the table itself, the charts, and what can be taken away."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.shared import plots, takeaway, viewer
+from pages.shared.cached import digest
+from pages.shared.errors import plain
+from pages.shared.metric_menu import ARROWS
+
+if TYPE_CHECKING:
+    from xai_core.score_table import Cell, Column, Row, ScoreTable
+
+COLOURS = {"good": "green", "doubtful": "orange", "bad": "red"}
+BY = {False: "Rank correlation", True: "Overlap of the highest tenth"}
+
+
+def table(found: ScoreTable) -> None:
+    """Methods by metrics: the best of each marked, controls below a line, undefined said as such."""
+    weighed = any(row.verdict for row in found.rows)
+    heads = ["Method", *(["Evidence"] if weighed else []), *map(_head, found.columns)]
+    lines = [_line(heads), _line([":--"] * (1 + weighed) + ["--:"] * len(found.columns))]
+    for row, cells in zip(found.rows, found.cells, strict=True):
+        if row.is_control and row == found.controls[0]:
+            lines.append(_line([f"**{'Controls'}**: what a map must beat"] + [""] * (len(heads) - 1)))
+        lines.append(_line([plain(row.label), *([_verdict(row)] if weighed else []), *map(_cell, cells)]))
+    nulls = ["*knows nothing*", *([""] if weighed else []), *map(_null, found.columns)]
+    lines.append(_line(nulls))
+    with st.container(key="score table"):
+        st.markdown("\n".join(lines))
+    pictures = len(found.pictures)
+    over = f"Means over {pictures} pictures, with 95 % bootstrap intervals. " if pictures > 1 else ""
+    st.caption(
+        f"{over}★ best of the methods · † a control does as well or better · ↑ higher is better, ↓ lower is better; "
+        "without an arrow no direction is. *knows nothing*: what a map gets that knows nothing of the model."
+    )
+    _undefined(found)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(column: Column) -> str:
+    unit = f" ({plain(column.unit)})" if column.unit else ""
+    return f"{plain(column.label)}{unit} {ARROWS[column.better]}".strip()
+
+
+def _verdict(row: Row) -> str:
+    if row.verdict not in viewer.VERDICTS:
+        return plain(row.verdict)
+    sign, colour = viewer.VERDICTS[row.verdict]
+    return f":{COLOURS[colour]}[{sign} {row.verdict}]"
+
+
+def _cell(cell: Cell) -> str:
+    if cell.mean is None:
+        return "*undefined*"
+    said = plain(cell) + (" †" if cell.controls_ahead else "")
+    return f"**★ {said}**" if cell.best else said
+
+
+def _null(column: Column) -> str:
+    from xai_core.score_table import number
+
+    return "*differs*" if column.null_differs else "" if column.null is None else f"*{plain(number(column.null))}*"
+
+
+def _undefined(found: ScoreTable) -> None:
+    """Why scores are undefined: each reason once, with the places where it holds."""
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for row, cells in zip(found.rows, found.cells, strict=True):
+        for column, cell in zip(found.columns, cells, strict=True):
+            for why, _ in cell.undefined:
+                reasons.setdefault(why, {}).setdefault(column.label, []).append(row.label)
+    if not reasons:
+        return
+    with st.expander("Why scores are undefined", icon=":material/help:"):
+        for why, places in reasons.items():
+            every = "; ".join(f"{metric}: {_all_or(rows, found)}" for metric, rows in places.items())
+            st.markdown(f"- {plain(why)} ({plain(every)})")
+
+
+def _all_or(rows: Sequence[str], found: ScoreTable) -> str:
+    return "all maps" if len(rows) == len(found.rows) else ", ".join(rows)
+
+
+def charts(found: ScoreTable) -> None:
+    """Curves, ranks and agreement."""
+    drawn = plots.with_curves(found)
+    if drawn:
+        st.subheader("Curves", anchor=False)
+        st.caption("A line inside the grey band does no better than the controls, which know nothing of the model.")
+        columns = st.columns(2, gap="medium")
+        for place, j in enumerate(drawn):
+            with columns[place % 2]:
+                one = found.columns[j]
+                st.markdown(f"**{plain(one.label)}** {f'({one.better} is better)' if one.better else ''}")
+                _chart(plots.curves(found, j), f"curves {one.name}")
+    if any(rank is not None for row in found.ranks for rank in row):
+        st.subheader("Ranks", anchor=False)
+        st.caption("1 is best. Controls are not ranked. Ranks say nothing of how far apart scores are: see the table.")
+        _chart(plots.ranking(found), "ranks")
+    if len(found.rows) > 1:
+        st.subheader("Agreement between methods", anchor=False)
+        by_overlap = st.segmented_control(
+            "Alike by", list(BY), format_func=BY.__getitem__, required=True, default=False, key="alike by"
+        )
+        st.caption(
+            "Of the tenth of the pixels that are highest, the share that two maps have in common; two unrelated maps "
+            "have about 0.05. Maps that agree may be wrong together."
+            if by_overlap
+            else "1: the pixels are in the same order; 0: unrelated; −1: the opposite. Maps that agree may be wrong "
+            "together."
+        )
+        _chart(plots.agreement(found, bool(by_overlap)), "agreement")
+
+
+def _chart(figure: Any, key: str) -> None:
+    st.plotly_chart(figure, key=key, config={"displayModeBar": False})
+
+
+def differences(found: ScoreTable) -> None:
+    """Over several pictures: whether the methods differ, metric by metric."""
+    from xai_core import charts as figures
+    from xai_core.figures import png
+
+    st.subheader("Do the methods differ?", anchor=False)
+    shown = [j for j, one in enumerate(found.comparisons) if one.result is not None]
+    for why in dict.fromkeys(one.why for one in found.comparisons if one.result is None):
+        which = [column.label for column, one in zip(found.columns, found.comparisons, strict=True) if one.why == why]
+        st.caption(plain(f"{', '.join(which)}: {why}"))
+    if not shown:
+        return
+    j = st.selectbox("Metric", shown, format_func=lambda j: found.columns[j].label, key="differs by")
+    one = found.comparisons[j]
+    assert one.result is not None
+    assert one.p_adjusted is not None
+    verdict = "the methods differ" if one.p_adjusted <= 0.05 else "no difference is shown: read no order into the table"
+    st.markdown(
+        f"Friedman test over {one.result.n} pictures: p = {one.result.p:.2g}, {one.p_adjusted:.2g} when corrected for "
+        f"the {len(shown)} metrics tested; **{verdict}**."
+    )
+    ranked = sorted(zip(one.result.mean_ranks, one.methods, strict=True))
+    said = ", ".join(f"{method} {rank:.2f}" for rank, method in ranked)
+    st.image(
+        png(figures.critical_difference(found, j)),
+        width=900,
+        alt=f"Mean ranks by {found.columns[j].label}, best first: {said}. Two ranks that are closer than the critical "
+        f"difference of {one.result.critical_difference:.2f} cannot be told apart.",
+    )
+
+
+# ---- what can be taken away ----------------------------------------------------------------------------------------
+
+
+def download(found: ScoreTable) -> None:
+    """Scores, curves, charts and maps. Bytes are made when they are asked for."""
+    from xai_core import score_export
+
+    maps = [takeaway.identity(e) for across in found.maps for e in across if e is not None]
+    verdicts = [row.verdict for row in found.rows]
+    mark = digest(maps=maps, metrics=[dict(column.metric) for column in found.columns], verdicts=verdicts)[:10]
+
+    def offer(label: str, made: Callable[[], bytes | str], stem: str, ending: str, mime: str) -> None:
+        takeaway.button(label, made, f"{stem}-{mark}.{ending}", mime)
+
+    with st.popover("Download scores", icon=":material/download:"):
+        st.caption("One line for every picture, method and metric. Charts have 150 dots per inch.")
+        left, right = st.columns(2)
+        with left:
+            offer("Scores (CSV)", partial(score_export.scores_csv, found), "scores", "csv", "text/csv")
+            parquet = "application/vnd.apache.parquet"
+            offer("Scores (Parquet)", partial(score_export.scores_parquet, found), "scores", "parquet", parquet)
+            offer("Scores (JSON)", partial(score_export.scores_json, found), "scores", "json", "application/json")
+            offer("Curves (CSV)", partial(score_export.curves_csv, found), "curves", "csv", "text/csv")
+            offer("Maps (.npy, zip)", partial(_maps, found), "maps", "zip", "application/zip")
+        with right:
+            for name in ("ranking", "agreement"):
+                offer(f"{name.capitalize()} (PNG)", partial(_figure, found, name), name, "png", "image/png")
+            for j in plots.with_curves(found):
+                column = found.columns[j]
+                made = partial(_figure, found, "curves", j)
+                offer(f"{column.label} (PNG)", made, f"curves-{column.metric['name']}", "png", "image/png")
+
+
+def _figure(found: ScoreTable, name: str, *which: int) -> bytes:
+    from xai_core import charts as figures
+    from xai_core.figures import png
+
+    return png(getattr(figures, name)(found, *which))
+
+
+def _maps(found: ScoreTable) -> bytes:
+    """Every map as raw float32, with a name that tells picture and method."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for row, across in zip(found.rows, found.maps, strict=True):
+            for picture, e in enumerate(across, 1):
+                if e is not None:
+                    name = f"picture-{picture}/{takeaway.stem(row.name)}.npy"
+                    archive.writestr(zipfile.ZipInfo(name), takeaway.values(e))
+    return out.getvalue()

@@ -1,0 +1,152 @@
+"""Scores of maps, worked on in a thread, and the table they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+import xai_core as xai
+from pages.shared import answers, inputs, jobs, samples, targets, viewer
+from pages.shared.answers import Asked, some
+from pages.shared.cached import digest
+from pages.shared.inquiry import Inquiry
+from pages.shared.state import Session
+from xai_core.records import Evidence, Explanation, Image, Score
+
+if TYPE_CHECKING:
+    from xai_core.methods import Method
+    from xai_core.score_table import ScoreTable
+
+
+def controls(methods: Sequence[Method]) -> list[Method]:
+    """The methods that were chosen, and every control."""
+    from xai_core.methods import METHODS
+
+    there = {method.name for method in methods}
+    return [*methods, *(cls() for name in METHODS if (cls := METHODS[name]).family == "control" and name not in there)]
+
+
+def pictures(visitor: Session, source: str, asked: Asked) -> dict[str, tuple[Image, Image | None]]:
+    """The pictures that methods are compared over, by sha256, each with the mask of its evidence where it has one."""
+    if source == "uploads":
+        return {image.sha256: (image, None) for image in visitor.pictures.values()}
+    every = samples.samples()
+    if source == "samples":
+        chosen = {samples.picture(one.key): one.mask for one in inputs.fitting(asked.model.name)}
+    else:
+        chosen = {asked.image: every[visitor.sample].mask if visitor.sample else None}
+    return {image.sha256: (image, xai.read_image(mask) if mask else None) for image, mask in chosen.items()}
+
+
+# ---- one picture ---------------------------------------------------------------------------------------------------
+
+
+def of_one(
+    visitor: Session,
+    asked: Asked,
+    explained: Mapping[str, Explanation],
+    metrics: Sequence[str],
+    mask: Image | None,
+    waiting: bool,
+) -> dict[str, list[Score]]:
+    """The scores of every map that has them all, by the map's key, as far as they are there. Maps go first."""
+    marked = "" if mask is None else mask.sha256
+    keys = {
+        digest(map=one, metric=name, mask=marked if xai.METRICS[name].needs_mask else ""): (one, name)
+        for one in explained
+        for name in metrics
+    }
+
+    def start(wanted: Sequence[str]) -> jobs.Scoring:
+        chosen = {one for one, _ in map(keys.__getitem__, wanted)}
+        chosen |= {one for one, e in explained.items() if viewer.is_control(e)}  # nulls are read from them
+        asked_for = {name for _, name in map(keys.__getitem__, wanted)}
+        return jobs.Scoring(
+            asked.model,
+            {one: e for one, e in explained.items() if one in chosen},
+            [name for name in metrics if name in asked_for],
+            {place: key for key, place in keys.items()},
+            wanted,
+            {} if mask is None else {asked.image.sha256: mask},
+            asked.seed,
+            asked.background,
+        )
+
+    if waiting:
+        visitor.scores.settle(keys)
+        found = {key: visitor.scores.kept[key] for key in keys if key in visitor.scores.kept}
+    else:
+        found = answers.work(visitor.scores, list(keys), start, "score")
+    by_map: dict[str, dict[str, Score]] = {}
+    for key, score in found.items():
+        one, name = keys[key]
+        by_map.setdefault(one, {})[name] = score
+    complete = [name for name in metrics if all(name in scores for scores in by_map.values())]
+    return {one: [scores[name] for name in complete] for one, scores in by_map.items()} if complete else {}
+
+
+def table_of_one(
+    visitor: Session,
+    explained: Mapping[str, Explanation],
+    scores: Mapping[str, Sequence[Score]],
+    evidence: Mapping[str, Evidence],
+) -> ScoreTable:
+    """The table of one picture, kept as long as it is the same: what stands in it is computed once."""
+    from xai_core.score_table import score_table
+
+    shown = list(scores)
+    verdicts = [evidence[key].verdict if key in evidence else "" for key in shown]
+    mark = digest(maps=shown, metrics=[dict(one.metric) for one in scores[shown[0]]], verdicts=verdicts)
+    if mark not in visitor.tables.kept:
+        maps = [explained[key] for key in shown]
+        weighed = [evidence.get(key) for key in shown]
+        visitor.tables.keep(mark, score_table(maps, [scores[key] for key in shown], weighed))
+    return visitor.tables.kept[mark]
+
+
+# ---- several pictures ----------------------------------------------------------------------------------------------
+
+
+def table_of_several(
+    visitor: Session,
+    inquiry: Inquiry,
+    methods: Sequence[Method],
+    metrics: Sequence[str],
+    pictures: Mapping[str, tuple[Image, Image | None]],
+) -> ScoreTable | None:
+    """The table over several pictures, begun when the person says so: that can take minutes."""
+    asked, question = inquiry.asked, inquiry.question
+    key = digest(
+        pictures=list(pictures),
+        maps=[asked.key(method) for method in methods],
+        target=[question.target, question.kind, question.against],
+        metrics=list(metrics),
+    )
+
+    def start(_: Sequence[str]) -> jobs.Comparison:
+        return jobs.Comparison(
+            asked.model,
+            pictures,
+            list(methods),
+            list(metrics),
+            lambda said: targets.aimed(said, question.target, question.kind, question.against),
+            key,
+            asked.seed,
+            asked.background,
+        )
+
+    def begin() -> None:
+        visitor.comparing = key
+
+    if key != visitor.comparing and key not in visitor.tables.kept:
+        visitor.tables.settle(())
+        words = f"Compare on {some(len(pictures), 'picture')}"
+        st.button(words, key="compare", type="primary", icon=":material/play_arrow:", on_click=begin)
+        st.caption(
+            f"{some(len(methods), 'map')} of each picture are made and scored. Without a target class, each picture "
+            "is explained for the class that is predicted for it. Maps of several pictures are not weighed."
+        )
+        return None
+    return answers.work(visitor.tables, [key], start, "table").get(key)

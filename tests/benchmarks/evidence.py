@@ -1,0 +1,126 @@
+"""How often the verdict on a map is right, where the truth is known.
+
+    python -m tests.benchmarks.evidence [pictures] [demo model ...]
+
+Maps that are right: the mask of what the network was trained on, and Grad-CAM if its peak lies within a cell of that
+mask. Maps that are not: the same mask at another place; the map of a network whose weights were all drawn anew; the four
+controls; and maps that no check knows by name, though they know nothing of the network either: brightness, edges by
+another operator, noise of other grains. All are held against the trained network. A mask was made by no method, so it
+can be asked for its placement and against the controls only, and so are the others here: what the remaining checks
+refuse comes on top. Intervals are Wilson's, 95 %.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter, gaussian_laplace, zoom
+
+import xai_core as xai
+from xai_core.demo.pointing import as_image, drawings
+from xai_core.demo.train import share
+from xai_core.evidence import location_checks, verdict
+from xai_core.methods import METHODS
+from xai_core.models import Model
+from xai_core.records import Check, Explanation, Image
+from xai_core.scoring import gather
+from xai_core.truth import peak_hits, seen_by
+
+TRUTHS = {"demo-xray": "fracture", "demo-xray-shortcut": "marker"}
+RIGHT = ("true mask", "grad_cam on the mask")
+SMOOTH = 2.0  # pixels: a mask has two values only, and its edge none in between
+
+
+def claims(model: Model, image: Image, mask: np.ndarray, number: int) -> Iterator[tuple[str, Explanation]]:
+    """Maps of one picture, with what each of them is."""
+    draw = np.random.default_rng(number)
+    [grad_cam, *controls] = xai.explain_many(
+        model, [image], ["grad_cam", *(name for name in METHODS if METHODS[name].family == "control")], seed=number
+    )[0]
+    height, width = mask.shape
+
+    def made(values: np.ndarray, grid: tuple[int, int] = (height, width)) -> Explanation:
+        return dataclasses.replace(grad_cam, values=values.astype(np.float32), grid=grid)
+
+    smooth = gaussian_filter(mask.astype(np.float64), SMOOTH)
+    yield "true mask", made(smooth)
+    if peak_hits(grad_cam, mask, grad_cam.cell):
+        yield "grad_cam on the mask", grad_cam
+    away = [int(draw.integers(side // 4, side - side // 4)) for side in mask.shape]
+    yield "mask elsewhere", made(np.roll(smooth, away, (0, 1)))
+    yield "grad_cam elsewhere", made(np.roll(grad_cam.values, away, (0, 1)), grad_cam.grid)
+    for name, other in redrawn(model, number):
+        maps = gather(model.asked(), [grad_cam])
+        yield f"grad_cam of {name}", made(maps.again(maps.x, [grad_cam.target], model=other)[0, 0], grad_cam.grid)
+    for control in controls:
+        yield f"control {control.method['name']}", control
+    brightness = grad_cam.pixels.mean(2)
+    yield "brightness", made(brightness)
+    yield "edges, other operator", made(np.abs(gaussian_laplace(brightness.astype(np.float64), 1.5)))
+    cells = int(draw.integers(4, 17))
+    yield "noise, other grain", made(zoom(draw.random((cells, cells)), np.array(mask.shape) / cells, order=1))
+
+
+def redrawn(model: Model, seed: int) -> Iterator[tuple[str, Model]]:
+    """The network with all its weights drawn anew."""
+    *_, (_, other) = model.redrawn(1_000 + 100 * seed)
+    yield "a network drawn anew", other
+
+
+def judged(model: Model, explanation: Explanation) -> tuple[str, list[Check]]:
+    """The verdict on a map from its placement and the controls alone."""
+    if explanation.flat:
+        return "no evidence", [Check("flat", False, "")]
+    checks = location_checks(gather(model.asked(), [explanation]), 0)
+    return verdict(checks), checks
+
+
+def main() -> None:
+    """Measure, and print a table per model."""
+    pictures = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    torch.set_num_threads(1)
+    together: dict[bool, list[bool]] = {True: [], False: []}
+    for name in sys.argv[2:] or TRUTHS:
+        model, truth = xai.load_model(name), TRUTHS[name]
+        found: dict[str, list[bool]] = defaultdict(list)
+        refused: dict[str, Counter[str]] = defaultdict(Counter)
+        start, number = time.perf_counter(), 0
+        for drawing in drawings(model.card["family"], model.card.get("planted"), truth):
+            image = Image(drawing.pixels, f"{number:064d}")
+            mask = seen_by(as_image(drawing.masks[truth]), model.preprocessing)
+            if not mask.any() or xai.predict(model, image).top(1)[0][0] != drawing.label:
+                continue
+            for kind, explanation in claims(model, image, mask, number):
+                said, checks = judged(model, explanation)
+                found[kind].append(said == "supported")
+                refused[kind].update(check.name for check in checks if check.passed is False)
+            number += 1
+            print(f"\r{name}: {number} of {pictures}, {time.perf_counter() - start:.0f} s", end="", file=sys.stderr)
+            if number == pictures:
+                break
+        print(f"\n{name}, truth: {truth}, {pictures} fresh pictures that it names rightly\n")
+        print("| map | should be | supported (95 % interval) | n | refused by placement | by controls | flat |")
+        print("|---|---|---|---|---|---|---|")
+        for kind, supported in found.items():
+            figures = share(np.array(supported))
+            low, high = figures["interval"]
+            print(
+                f"| {kind} | {'supported' if kind in RIGHT else 'refused'} | {figures['accuracy']:.1%} ({low:.1%} to "
+                f"{high:.1%}) | {figures['n']} | {refused[kind]['placement']} | {refused[kind]['controls']} "
+                f"| {refused[kind]['flat']} |"
+            )
+            together[kind in RIGHT] += supported
+    for right, words in ((True, "Sensitivity"), (False, "False alarms")):
+        figures = share(np.array(together[right]))
+        low, high = figures["interval"]
+        print(f"\n{words}: {figures['accuracy']:.1%} ({low:.1%} to {high:.1%}), n = {figures['n']} maps")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""A score table in words: on a terminal, and as a page in Markdown that a person can read and repeat from."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Container, Iterator, Mapping, Sequence
+
+from xai_core.canvas import clean
+from xai_core.metrics import ASPECTS, METRICS
+from xai_core.records import Prediction
+from xai_core.score_table import Cell, Column, ScoreTable, number
+from xai_core.statistics import FEWEST_FOR_INTERVAL
+
+COLUMN = 14  # letters of a metric's name on one line of a terminal
+NOT_SAID = (
+    "They say how a map fits this model, not whether the model is right or looks at what a specialist would look at.",
+    "Scores against ground truth and about where a map lies are statements about places in the picture. A map may "
+    "rightly lie elsewhere, where the model looks elsewhere.",
+    "Deletion, insertion and their like ask the model about covered pictures, which look like nothing it was trained "
+    "on. Their order depends on what covers the pixels: compare baselines.",
+    "The best of many methods by the best of many metrics looks good by chance alone. Bold is the best of its column, "
+    "not better than the next.",
+    "Methods that agree may be wrong together.",
+)
+
+
+def said(table: ScoreTable, width: int = 120) -> Iterator[str]:
+    """The table on lines no longer than `width`, and below it the verdicts and what is undefined."""
+    for aspect, numbers in _aspects(table):
+        wide = max(len(clean(row.label, 40)) for row in table.rows)
+        at_once = max(1, (width - wide - 2) // (COLUMN + 2))
+        for start in range(0, len(numbers), at_once):
+            yield aspect.capitalize() if not start else f"{aspect.capitalize()}, continued"
+            yield from _block(table, numbers[start : start + at_once], wide)
+    yield _scope(table)
+    if any(row.verdict for row in table.rows):
+        yield "Verdicts"
+        for row in table.methods:
+            yield f"  {row.label}: {row.verdict or 'not weighed'}"
+            for reason in row.reasons:
+                yield from textwrap.wrap(reason, width - 4, initial_indent="    ", subsequent_indent="    ")
+    notes = list(undefined(table))
+    if notes:
+        yield "Undefined"
+        for note in notes:
+            yield from textwrap.wrap(note, width - 2, initial_indent="  ", subsequent_indent="    ")
+
+
+def _block(table: ScoreTable, numbers: Sequence[int], wide: int) -> Iterator[str]:
+    columns = [table.columns[j] for j in numbers]
+    heads = [textwrap.wrap(clean(column.label, 60), COLUMN) for column in columns]
+    deep = max(map(len, heads))
+    for level in range(deep):
+        words = [head[level - deep + len(head)] if level >= deep - len(head) else "" for head in heads]
+        yield _across("", words, wide)
+    yield _across("better", [column.better or "–" for column in columns], wide)
+    yield _across("knowing nothing", [_null(column) for column in columns], wide)
+    for row, cells in zip(table.rows, table.cells, strict=True):
+        if row.is_control and row is table.controls[0]:
+            yield "  " + "-" * (wide + len(columns) * (COLUMN + 2)) + " controls"
+        yield _across(clean(row.label, 40), [_short(cells[j]) for j in numbers], wide)
+
+
+def _across(name: str, cells: Sequence[str], wide: int) -> str:
+    return f"  {name:<{wide}}{''.join(f'  {cell:>{COLUMN}}' for cell in cells)}".rstrip()
+
+
+def _short(cell: Cell) -> str:
+    """`*` is the best of the column, `n` how many pictures, where they are not all."""
+    if cell.mean is None:
+        return "undefined"
+    fewer = "" if cell.n == cell.pictures else f" n={cell.n}"
+    return f"{'*' if cell.best else ''}{number(cell.mean)}{fewer}"
+
+
+def _null(column: Column) -> str:
+    return "each its own" if column.null_differs else "not known" if column.null is None else number(column.null)
+
+
+def _scope(table: ScoreTable) -> str:
+    n = len(table.pictures)
+    best = "* best of its column."
+    if n == 1:
+        return f"{best} One picture (n = 1), so no intervals: it says nothing of other pictures."
+    if n < FEWEST_FOR_INTERVAL:
+        return f"{best} Means over n = {n} pictures, too few for intervals."
+    return f"{best} Means over n = {n} pictures; their 95 % bootstrap intervals are in summary.md."
+
+
+def undefined(table: ScoreTable) -> Iterator[str]:
+    """A line per reason: which methods by which metrics, and on how many pictures."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row, cells in zip(table.rows, table.cells, strict=True):
+        for column, cell in zip(table.columns, cells, strict=True):
+            for reason, count in cell.undefined:
+                often = "" if len(table.pictures) == 1 else f" ({count} of {cell.pictures} pictures)"
+                found.setdefault(reason, {}).setdefault(f"{row.label}{often}", []).append(column.label)
+    for reason, rows in found.items():
+        by_metrics: dict[tuple[str, ...], list[str]] = {}
+        for row_label, metrics in rows.items():
+            by_metrics.setdefault(tuple(metrics), []).append(row_label)
+        for metrics_, labels in by_metrics.items():
+            every = "every metric" if len(metrics_) == len(table.columns) else ", ".join(metrics_)
+            yield f"{', '.join(labels)} by {every}: {reason}"
+
+
+def page(
+    table: ScoreTable,
+    predictions: Mapping[str, Prediction],
+    *,
+    marked: Container[str],
+    left_out: Sequence[str],
+    command: str,
+    made_with: Mapping[str, object],
+) -> str:
+    """The table as a page in Markdown. By sha256 of a picture: what was predicted, and whether its evidence is marked.
+
+    `left_out` says what was asked and could not be done. `command` repeats it.
+    """
+    return "\n".join(_page(table, predictions, marked, left_out, command, made_with)) + "\n"
+
+
+def _page(
+    table: ScoreTable,
+    predictions: Mapping[str, Prediction],
+    marked: Container[str],
+    left_out: Sequence[str],
+    command: str,
+    made_with: Mapping[str, object],
+) -> Iterator[str]:
+    yield "# How far can these attribution maps be believed?"
+    yield ""
+    weights = str(table.model.get("weights_sha256", ""))[:12]
+    yield f"Model: **{_safe(table.model.get('name', 'unnamed'))}**, weights {weights}"
+    if notice := table.model.get("notice"):
+        yield f"\n**{_safe(notice)}**"
+    yield ""
+    yield "| picture | sha256 | predicted | explained | marked evidence |"
+    yield "|---|---|---|---|---|"
+    for place, sha256 in enumerate(table.pictures):
+        told = predictions[sha256].top(1)[0] if sha256 in predictions else ("", 0.0)
+        targets = dict.fromkeys(str(maps[place].target) for maps in table.maps if maps[place] is not None)  # type: ignore[union-attr]
+        yield (
+            f"| {place + 1} | {sha256[:12]} | {_safe(told[0])} ({number(told[1])}) | {_safe(', '.join(targets))} "
+            f"| {'yes' if sha256 in marked else 'no'} |"
+        )
+    yield ""
+    yield "## Verdicts"
+    yield ""
+    if any(row.verdict for row in table.methods):
+        yield "| method | verdict | why |"
+        yield "|---|---|---|"
+        for row in table.methods:
+            why = "<br>".join(_safe(reason) for reason in row.reasons)
+            yield f"| {_safe(row.label)} | {row.verdict or 'not weighed'} | {why} |"
+    else:
+        yield "The maps were not weighed."
+    yield ""
+    yield "## Scores"
+    yield ""
+    yield (
+        "Bold: the best of the methods by that metric. Knowing nothing: what a map that knows nothing of the model "
+        "gets. Controls know nothing of the model; they stand last and are not ranked. † a control does as well or better, "
+        "so by this metric the map shows nothing."
+    )
+    yield "" if len(table.pictures) == 1 else "\nIn brackets: 95 % bootstrap interval over pictures."
+    yield f"n = {len(table.pictures)} where nothing else is said. {_few(table)}"
+    for aspect, numbers in _aspects(table):
+        yield f"\n### {aspect.capitalize()}\n"
+        columns = [table.columns[j] for j in numbers]
+        yield f"| method | {' | '.join(_safe(column.label) for column in columns)} |"
+        yield "|---" * (len(columns) + 1) + "|"
+        yield f"| *better* | {' | '.join(column.better or 'describes only' for column in columns)} |"
+        yield f"| *knowing nothing* | {' | '.join(_null(column) for column in columns)} |"
+        if any(column.unit for column in columns):
+            yield f"| *unit* | {' | '.join(column.unit for column in columns)} |"
+        for row, cells in zip(table.rows, table.cells, strict=True):
+            shown = (
+                f"{'**' * cell.best}{cell}{'**' * cell.best}{' †' * bool(cell.controls_ahead)}"
+                for cell in (cells[j] for j in numbers)
+            )
+            yield f"| {'control: ' * row.is_control}{_safe(row.label)} | {' | '.join(shown)} |"
+        yield ""
+        yield from (f"- {_safe(column.label)}: {METRICS[column.metric['name']].summary()}" for column in columns)
+    notes = [*undefined(table), *left_out]
+    if notes:
+        yield "\n## Undefined or left out\n"
+        yield from (f"- {_safe(note)}" for note in notes)
+    yield "\n## Do the methods differ?\n"
+    yield from _differences(table)
+    yield "\n## Figures\n"
+    yield "![Ranks](ranking.png)\n\n![Agreement between methods](agreement.png)"
+    yield "\n## What these numbers do not say\n"
+    yield from (f"- {sentence}" for sentence in NOT_SAID)
+    yield (
+        f"- {len(table.methods)} methods by {len(table.columns)} metrics were tried, "
+        f"{len(table.methods) * len(table.columns)} numbers."
+    )
+    yield "\n## To repeat\n"
+    yield f"```\n{command.replace('`', '')}\n```\n"
+    yield "Settings that were used:\n"
+    for spec in [row.method for row in table.rows] + [column.metric for column in table.columns]:
+        settings = ", ".join(f"{key}={value}" for key, value in spec.items() if key != "name")
+        yield f"- {spec['name']}{f': {_safe(settings)}' if settings else ''}"
+    yield "\nMade with " + ", ".join(f"{_safe(key)} {_safe(value)}" for key, value in made_with.items()) + "."
+
+
+def _few(table: ScoreTable) -> str:
+    n = len(table.pictures)
+    return "" if n >= FEWEST_FOR_INTERVAL else "Too few pictures for intervals: nothing follows for other pictures."
+
+
+def _differences(table: ScoreTable) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for column, one in zip(table.columns, table.comparisons, strict=True):
+        if one.result is None:
+            reasons.setdefault(one.why, []).append(column.label)
+            continue
+        ranks = sorted(zip(one.result.mean_ranks, one.methods, strict=True))
+        yield (
+            f"- {_safe(column.label)}: Friedman chi-squared {one.result.statistic:.3g}, n = {one.result.n}, "
+            f"p = {one.result.p:.2g}, corrected for the metrics tested {one.p_adjusted:.2g}; mean ranks "
+            f"{', '.join(f'{_safe(name)} {rank:.2f}' for rank, name in ranks)}. Two methods differ where their mean "
+            f"ranks are {one.result.critical_difference:.3g} or more apart (Nemenyi, 5 % for all pairs)."
+            + (f" Left out, without a score: {_safe(', '.join(one.left_out))}." if one.left_out else "")
+        )
+    for why, labels in reasons.items():
+        which = "Every metric" if len(labels) == len(table.columns) else _safe(", ".join(labels))
+        yield f"- {which}: {why}"
+
+
+def _aspects(table: ScoreTable) -> Iterator[tuple[str, list[int]]]:
+    for aspect in ASPECTS:
+        numbers = [j for j, column in enumerate(table.columns) if column.aspect == aspect]
+        if numbers:
+            yield aspect, numbers
+
+
+def _safe(text: object) -> str:
+    """Text from outside, that must neither break a table nor become markup."""
+    line = clean(str(text), 1000)
+    for letter in "\\`*_[]<>|":
+        line = line.replace(letter, f"\\{letter}")
+    return line
