@@ -232,3 +232,19 @@ def quick(name: str) -> dict[str, object]:
         "smooth_grad": {"samples": 8},
     }
     return {"name": name, **small.get(name, {})}
+
+
+def quick_metric(name: str) -> dict[str, object]:
+    """A metric by name with settings that keep a test short."""
+    small = {
+        "average_sensitivity": {"samples": 3},
+        "deletion": {"steps": 6},
+        "faithfulness_correlation": {"draws": 10},
+        "infidelity": {"draws": 10},
+        "insertion": {"steps": 6},
+        "max_sensitivity": {"samples": 3},
+        "random_logit": {"classes": 2},
+        "seed_stability": {"seeds": 2},
+        "weight_randomisation": {"networks": 2},
+    }
+    return {"name": name, **small.get(name, {})}

@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 CORE = sorted((ROOT / "xai_core").rglob("*.py"))
 SCREEN = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]
 METHOD_FILES = [p for p in sorted((ROOT / "xai_core" / "methods").glob("*.py")) if p.stem != "__init__"]
+METRIC_FILES = [p for p in sorted((ROOT / "xai_core" / "metrics").glob("*.py")) if p.stem != "__init__"]
 
 # What each module of the core may stand on: its own row and the rows above.
 ROWS = [
@@ -80,13 +81,13 @@ def test_imports_of_the_core_point_down(path: Path) -> None:
             assert row_of(module) <= own, f"{name(path)} imports {module} from above"
 
 
-@pytest.mark.parametrize("path", METHOD_FILES, ids=name)
-def test_methods_never_import_one_another(path: Path) -> None:
-    assert not [module for module in imports(path) if re.match(r"xai_core\.methods\.", module)]
+@pytest.mark.parametrize("path", [*METHOD_FILES, *METRIC_FILES], ids=name)
+def test_methods_and_metrics_never_import_one_another(path: Path) -> None:
+    assert not [module for module in imports(path) if re.match(rf"xai_core\.{path.parent.name}\.", module)]
 
 
-@pytest.mark.parametrize("path", METHOD_FILES, ids=name)
-def test_a_method_file_is_one_page_that_names_its_paper(path: Path) -> None:
+@pytest.mark.parametrize("path", [*METHOD_FILES, *METRIC_FILES], ids=name)
+def test_a_method_or_metric_file_is_one_page_that_names_its_paper(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 100
     docstring = ast.get_docstring(ast.parse(text)) or ""
@@ -161,15 +162,14 @@ def test_every_setting_is_declared_with_its_limits_and_words() -> None:
     from xai_core.methods import FAMILIES
     from xai_core.registry import settings
 
-    for method in xai.METHODS:
-        cls = xai.METHODS[method]
+    assert {xai.METHODS[method].family for method in xai.METHODS} <= set(FAMILIES)
+    for cls in [registry[key] for registry in (xai.METHODS, xai.METRICS) for key in registry]:
         assert cls.label
-        assert cls.family in FAMILIES
-        assert cls.summary().endswith("."), f"{method} does not say in its first sentence what it does"
+        assert cls.summary().endswith("."), f"{cls.name} does not say in its first sentence what it does"
         for field in settings(cls):
             words = field.metadata
-            assert words["help"], f"{method}.{field.name} has no help"
-            assert words["label"], f"{method}.{field.name} has no label"
+            assert words["help"], f"{cls.name}.{field.name} has no help"
+            assert words["label"], f"{cls.name}.{field.name} has no label"
             numeric = isinstance(field.default, int | float) and not isinstance(field.default, bool)
             assert not numeric or words["choices"] or words["low"] <= field.default <= words["high"]
 

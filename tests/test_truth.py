@@ -192,6 +192,12 @@ def test_a_mask_of_the_picture_s_shape_gets_the_picture_s_size() -> None:
     assert np.array_equal(back, marked)
 
 
+def test_a_pixel_of_a_resized_mask_is_the_one_its_middle_lies_in() -> None:
+    numbered = np.arange(9).reshape(3, 3)
+    fitted = fitted_mask(picture(numbered), picture(np.zeros((2, 2)))).pixels[..., 0]
+    assert fitted.tolist() == [[0, 2], [6, 8]]
+
+
 def test_a_mask_of_the_picture_s_size_is_not_touched() -> None:
     mask = picture(np.eye(9) * 255)
     assert fitted_mask(mask, picture(np.ones((9, 9)))) is mask

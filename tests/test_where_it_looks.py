@@ -212,7 +212,7 @@ def test_the_completeness_gap_is_the_one_measured_when_the_map_was_made(cnn: Mod
 def test_where_nothing_is_promised_nothing_is_missed(cnn: Model) -> None:
     found = scored(cnn, NOISE, "completeness_gap")
     assert found.value is None
-    assert found.why == "Saliency does not promise that its values add up to anything."
+    assert found.why == "Saliency: the method does not promise that its values add up to anything."
     zero = xai.score(cnn, explained(cnn, NOISE, "integrated_gradients", gap=None), "completeness_gap")
     assert zero.value is None
     assert "add up to zero here" in zero.why
@@ -239,6 +239,7 @@ def test_the_pointing_game_by_hand(cnn: Model, peaks: list[tuple[int, int]], val
     assert found.null == pytest.approx((80 + 8 + 8 + 10 + 10) / 1024)  # the mask and its four sides
     if value is None:
         assert found.why.startswith("A tie: 1 of the 2 pixels")
+        assert found.details["distance"] == 0  # of the nearest
 
 
 def test_the_pointing_game_reaches_as_far_as_one_cell_of_the_map_s_own_grid(cnn: Model) -> None:
@@ -313,6 +314,9 @@ def test_the_null_of_top_k_iou_is_the_mean_over_pixels_drawn_at_random(cnn: Mode
     shares = inside / (160 - inside)
     null = scored(cnn, NOISE, "top_k_iou", mask=MASK).null
     assert null == pytest.approx(shares.mean(), abs=4 * shares.std() / np.sqrt(4000))
+    pair = spot((1, 1), (2, 2)) > 0  # of 1,024 * 1,023 / 2 pairs of pixels one is the mask, 2 * 1,022 share one pixel
+    exact = (1 * 1 + 2 * 1022 * 1 / 3) / (1024 * 1023 / 2)
+    assert scored(cnn, NOISE, "top_k_iou", mask=pair).null == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("metric", MARKED)

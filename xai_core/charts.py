@@ -49,8 +49,8 @@ def ranking(table: ScoreTable) -> Any:
             "↑ higher is better, ↓ lower is better, – no direction is better, so there is no rank. Hatched: undefined."
             + (" n: a mean over fewer pictures than the rivals', not ranked." if len(table.pictures) > 1 else "")
             + (
-                " Below the line: of how many methods a control's mean is better. A method that a control beats shows "
-                "nothing by that metric."
+                " Below the line: of how many methods a control's mean is better. By faithfulness, randomisation and "
+                "ground truth, a method that a control beats shows nothing."
                 if table.controls
                 else ""
             )

@@ -35,7 +35,7 @@ from xai_core.options import (
     target_of,
     with_settings,
 )
-from xai_core.records import TASKS, Evidence, Explanation, Image, Prediction
+from xai_core.records import TASKS, Evidence, Image, Prediction
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
@@ -104,7 +104,7 @@ def score(
             network, pictures, chosen, targets, seed=seed, background_images=behind, progress=progress,
             failed=failed if methods == ALL else None,
         )  # fmt: skip
-    maps = _different([e for per_picture in explained for e in per_picture])
+    maps = [e for per_picture in explained for e in per_picture]
     with Bar("Scoring") as progress:
         scores = score_many(network, maps, asked, masks=masks, seed=seed, background_images=behind, progress=progress)
     evidence: list[Evidence | None] = [None] * len(maps)
@@ -139,19 +139,18 @@ def _pictures(given: Sequence[Path], mask: Path | None) -> tuple[list[Image], di
     paths = [path for one in given for path in (files_in(one) if one.is_dir() else [one])]
     if not paths:
         raise SettingError(f"{given[0]} holds no pictures. Give a picture, or a folder that holds only pictures.")
-    pictures: dict[str, Image] = {}
-    masks: dict[str, Image] = {}
-    for path in paths:
-        picture = xai.read_image(path)
-        pictures.setdefault(picture.sha256, picture)
-        truth = truth_beside(path) if mask is None else xai.read_image(mask)
-        if truth is not None:
-            masks[picture.sha256] = fitted_mask(truth, picture)
+    read = [xai.read_image(path) for path in paths]
+    pictures = {picture.sha256: picture for picture in read}
     if mask is not None and len(pictures) > 1:
         raise SettingError(
             "One mask marks the evidence of one picture. Give one --image, or name each picture's mask in a labels.csv "
             "beside it."
         )
+    masks = {}
+    for path, picture in zip(paths, read, strict=True):
+        truth = truth_beside(path) if mask is None else xai.read_image(mask)
+        if truth is not None:
+            masks[picture.sha256] = fitted_mask(truth, picture)
     return list(pictures.values()), masks
 
 
@@ -164,7 +163,10 @@ def _with_controls(chosen: Sequence[Method]) -> list[Method]:
 
 def _metrics(words: str, pairs: Sequence[str], masks: Mapping[str, Image]) -> tuple[list[Metric], list[str]]:
     """The metrics to ask, and a line on those left out since no picture has a mask: asked by name, they are refused."""
-    names = list(xai.METRICS) if words == ALL else list(dict.fromkeys(names_in(words)))
+    from xai_core.metrics import ASPECTS
+
+    by_aspect = sorted(xai.METRICS, key=lambda name: ASPECTS.index(xai.METRICS[name].aspect))
+    names = by_aspect if words == ALL else list(dict.fromkeys(names_in(words)))
     need = [] if masks else [name for name in names if xai.METRICS[name].needs_mask]
     if need and words != ALL:
         raise SettingError(
@@ -176,11 +178,6 @@ def _metrics(words: str, pairs: Sequence[str], masks: Mapping[str, Image]) -> tu
     ]
     kept = [name for name in names if name not in need]
     return with_settings(xai.METRICS, kept, pairs), left_out if need else []
-
-
-def _different(maps: Sequence[Explanation]) -> list[Explanation]:
-    """Each map once: a method may have been chosen twice, by name and by the layer that it takes anyway."""
-    return list({(e.image, tuple(sorted(e.method.items()))): e for e in maps}.values())
 
 
 def _files(

@@ -12,6 +12,7 @@ from xai_core.score_table import Cell, Column, ScoreTable, number
 from xai_core.statistics import FEWEST_FOR_INTERVAL
 
 COLUMN = 14  # letters of a metric's name on one line of a terminal
+KNOWING_NOTHING = "knowing nothing"  # the row of the nulls
 NOT_SAID = (
     "They say how a map fits this model, not whether the model is right or looks at what a specialist would look at.",
     "Scores against ground truth and about where a map lies are statements about places in the picture. A map may "
@@ -27,12 +28,12 @@ NOT_SAID = (
 def said(table: ScoreTable, width: int = 120) -> Iterator[str]:
     """The table on lines no longer than `width`, and below it the verdicts and what is undefined."""
     for aspect, numbers in _aspects(table):
-        wide = max(len(clean(row.label, 40)) for row in table.rows)
+        wide = max(len(KNOWING_NOTHING), *(len(clean(row.label, 40)) for row in table.rows))
         at_once = max(1, (width - wide - 2) // (COLUMN + 2))
         for start in range(0, len(numbers), at_once):
             yield aspect.capitalize() if not start else f"{aspect.capitalize()}, continued"
             yield from _block(table, numbers[start : start + at_once], wide)
-    yield _scope(table)
+    yield from textwrap.wrap(_scope(table), width)
     if any(row.verdict for row in table.rows):
         yield "Verdicts"
         for row in table.methods:
@@ -54,10 +55,10 @@ def _block(table: ScoreTable, numbers: Sequence[int], wide: int) -> Iterator[str
         words = [head[level - deep + len(head)] if level >= deep - len(head) else "" for head in heads]
         yield _across("", words, wide)
     yield _across("better", [column.better or "–" for column in columns], wide)
-    yield _across("knowing nothing", [_null(column) for column in columns], wide)
+    yield _across(KNOWING_NOTHING, [_null(column) for column in columns], wide)
     for row, cells in zip(table.rows, table.cells, strict=True):
         if row.is_control and row is table.controls[0]:
-            yield "  " + "-" * (wide + len(columns) * (COLUMN + 2)) + " controls"
+            yield "  controls " + "-" * (wide + len(columns) * (COLUMN + 2) - 9)
         yield _across(clean(row.label, 40), [_short(cells[j]) for j in numbers], wide)
 
 
@@ -66,11 +67,11 @@ def _across(name: str, cells: Sequence[str], wide: int) -> str:
 
 
 def _short(cell: Cell) -> str:
-    """`*` is the best of the column, `n` how many pictures, where they are not all."""
+    """`*` is the best of the column, `†` no better than a control, `n` how many pictures, where they are not all."""
     if cell.mean is None:
         return "undefined"
     fewer = "" if cell.n == cell.pictures else f" n={cell.n}"
-    return f"{'*' if cell.best else ''}{number(cell.mean)}{fewer}"
+    return f"{'*' * cell.best}{number(cell.mean)}{fewer}{'†' * bool(cell.controls_ahead)}"
 
 
 def _null(column: Column) -> str:
@@ -79,7 +80,7 @@ def _null(column: Column) -> str:
 
 def _scope(table: ScoreTable) -> str:
     n = len(table.pictures)
-    best = "* best of its column."
+    best = "* best of the methods. † a control does as well or better, so by this metric the map shows nothing."
     if n == 1:
         return f"{best} One picture (n = 1), so no intervals: it says nothing of other pictures."
     if n < FEWEST_FOR_INTERVAL:
@@ -160,8 +161,8 @@ def _page(
     yield ""
     yield (
         "Bold: the best of the methods by that metric. Knowing nothing: what a map that knows nothing of the model "
-        "gets. Controls know nothing of the model; they stand last and are not ranked. † a control does as well or better, "
-        "so by this metric the map shows nothing."
+        "gets. Controls know nothing of the model; they stand last and are not ranked. † a control does as well or "
+        "better, so by this metric the map shows nothing."
     )
     yield "" if len(table.pictures) == 1 else "\nIn brackets: 95 % bootstrap interval over pictures."
     yield f"n = {len(table.pictures)} where nothing else is said. {_few(table)}"
@@ -198,7 +199,8 @@ def _page(
     )
     yield "\n## To repeat\n"
     yield f"```\n{command.replace('`', '')}\n```\n"
-    yield "Settings that were used:\n"
+    seeds = {e.seed for maps in table.maps for e in maps if e is not None}
+    yield f"Seed of the maps {', '.join(map(str, sorted(seeds)))}, of the bootstrap {table.seed}. Settings:\n"
     for spec in [row.method for row in table.rows] + [column.metric for column in table.columns]:
         settings = ", ".join(f"{key}={value}" for key, value in spec.items() if key != "name")
         yield f"- {spec['name']}{f': {_safe(settings)}' if settings else ''}"

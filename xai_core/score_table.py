@@ -77,7 +77,7 @@ class Row:
                 if check.passed is False:
                     failed.setdefault(check.name, []).append(check.sentence)
         return tuple(
-            f"{name} failed on {len(sentences)} of {len(weighed)} pictures, for example: {sentences[0]}"
+            f"{name.capitalize()} failed on {len(sentences)} of {len(weighed)} pictures, for example: {sentences[0]}"
             for name, sentences in failed.items()
         )
 
@@ -107,8 +107,8 @@ class Cell:
     `mean` over the `n` pictures where it is defined, with its 95 % interval from `low` to `high`; `note` says why there
     is none. `undefined` holds the reasons of the others and how many they are. `rank` among the methods, 1 the best,
     ties averaged: None for controls, without a direction, or where the mean is of other pictures than the rivals'.
-    `best` marks all that share the best mean. `controls_ahead` names the controls whose mean is as good or better, by metrics
-    of the aspects CONTROLS_LOSE.
+    `best` marks all that share the best mean. `controls_ahead` names the controls whose mean is as good or better, by
+    metrics of the aspects CONTROLS_LOSE.
     """
 
     mean: float | None
@@ -233,8 +233,8 @@ def score_table(
 ) -> ScoreTable:
     """The table of `explanations` and, in the same order, their scores as `score_many` gives them and their evidence.
 
-    All of one model, and of each picture at most one map per method as chosen, else ValueError. `seed` draws the
-    pictures of the bootstrap.
+    All of one model, and of each picture one map per method, target and seed, else ValueError; a map that is given
+    twice, as by a method and by the layer that it takes anyway, counts once. `seed` draws the bootstrap's pictures.
     """
     if len({json.dumps(dict(e.model), sort_keys=True, default=str) for e in explanations}) != 1:
         raise ValueError("a table is of one model and at least one map")
@@ -245,8 +245,9 @@ def score_table(
     pictures = list(dict.fromkeys(e.image for e in explanations))
     places: dict[tuple[str, str], int] = {}
     for i, e in enumerate(explanations):
-        if places.setdefault((_key(e.method), e.image), i) != i:
-            raise ValueError(f"two maps of one picture by {e.method['name']} with the same settings")
+        first = explanations[places.setdefault((_key(e.method), e.image), i)]
+        if (first.seed, first.target) != (e.seed, e.target):
+            raise ValueError(f"{e.method['name']} made two different maps of one picture")
     by_metric = [{_key(one.metric): one for one in per_map} for per_map in scores]
     if not len(explanations) == len(by_metric) == len(weighed):
         raise ValueError("explanations, scores and evidence are not of one length")

@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.evidence [pictures] [demo model ...]
 
-Maps that are right: the mask of what the network was trained on, and Grad-CAM if its peak lies within a cell of that
-mask. Maps that are not: the same mask at another place; the map of a network whose weights were all drawn anew; the four
-controls; and maps that no check knows by name, though they know nothing of the network either: brightness, edges by
-another operator, noise of other grains. All are held against the trained network. A mask was made by no method, so it
-can be asked for its placement and against the controls only, and so are the others here: what the remaining checks
-refuse comes on top. Intervals are Wilson's, 95 %.
+Maps that are right: the mask of what the network was trained on, and Grad-CAM if it peaks within a cell of that mask.
+Maps that are not: the same at another place; the map of a network whose weights were all drawn anew; the four controls;
+and maps that no check knows by name, though they know nothing of the network either: brightness, edges by another
+operator, noise of other grains. All are held against the trained network. A mask was made by no method, so it can be
+asked for its placement and against the controls only, and so are the others here: what the remaining checks refuse
+comes on top. Intervals are Wilson's, 95 %.
 """
 
 from __future__ import annotations

@@ -57,16 +57,16 @@ def measure(
     """
     model = load_model(name)
     planted = model.card.get("planted")
-    drawings: list[Drawing] = []
+    shown: list[Drawing] = []
     images: list[Image] = []
     for drawing in drawings(model.card["family"], planted, truth):
         image = Image(drawing.pixels, f"{len(images):064d}")
         if predict(model, image).top(1)[0][0] == drawing.label:
-            drawings.append(drawing)
+            shown.append(drawing)
             images.append(image)
         if len(images) == pictures:
             break
-    masks = [seen_by(as_image(drawing.masks[truth]), model.preprocessing) for drawing in drawings]
+    masks = [seen_by(as_image(drawing.masks[truth]), model.preprocessing) for drawing in shown]
     names = sorted(methods or METHODS, key=lambda name: (FAMILIES.index(METHODS[name].family), name))
     names = [name for name in names if METHODS[name]().why_not(model) is None]
     explained: list[list[Explanation]] = []
@@ -112,4 +112,5 @@ def drawings(family: str, planted: Mapping[str, str | None] | None, truth: str) 
 
 
 def as_image(mask: np.ndarray) -> Image:
+    """A (h, w) bool mask as the picture that a person would give."""
     return Image(np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255, "0" * 64)

@@ -20,7 +20,7 @@ class CompletenessGap(Metric):
         found = []
         for method, e in zip(maps.methods, maps.explanations, strict=True):
             why = (
-                f"{method.label} does not promise that its values add up to anything."
+                f"{method.label}: the method does not promise that its values add up to anything."
                 if method.promises is None
                 else f"The values of {method.label} should add up to zero here, and no share of zero can be missed."
             )

@@ -4,8 +4,8 @@
 
 Ghorbani et al., 2017, hold highest pixels and ranks of two maps against each other, of a changed picture; here the
 picture stays and the seed changes. https://arxiv.org/abs/1710.10547 . 1 where chance plays no part, 1/19 where it
-decides alone: what two random maps share. The detail is the mean rank correlation of all pixels. A map that comes out
-flat with another seed counts as 0: nothing of it is left. Asked only of methods that draw.
+decides each pixel alone, a little more where it decides smooth blobs. The detail is the mean rank correlation of all
+pixels. A map that comes out flat with another seed counts as 0: nothing of it is left. Asked only of methods that draw.
 """
 
 import numpy as np
