@@ -64,11 +64,11 @@ def page() -> None:
 def _pictures(visitor: Session, inquiry: Inquiry) -> tuple[str, Mapping[str, tuple[Image, Image | None]]]:
     """Choose over which pictures methods are compared, each of them with its mask where it has one."""
     state.start_with("pictures", "this")
-    source = st.segmented_control(
+    source = st.radio(
         "Pictures",
         list(PICTURES),
         format_func=PICTURES.__getitem__,
-        required=True,
+        horizontal=True,
         key="pictures",
         persist_state="session",
         help="One picture says how methods do on it. Several say how they do in general: means with intervals and, "

@@ -6,7 +6,7 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from tests.conftest import ROOT
+from xai_core.models import Model
+from xai_core.records import Check, Evidence, Explanation
 
 SAMPLES = ROOT / "assets" / "samples"
 FRACTURE = SAMPLES / "xray_simple_fracture_1.png"
@@ -63,7 +65,11 @@ def test_one_picture_by_two_methods_gives_tables_figures_verdicts_and_a_page(
 ) -> None:
     from xai_core import evidence
 
-    monkeypatch.setattr(evidence, "PLACES", (2, 2))  # quicker, and no map can be supported
+    def weighed(model: Model, explanations: Sequence[Explanation], **_: object) -> list[Evidence]:
+        assert [e.method["name"] for e in explanations] == ["grad_cam", "saliency"]  # no controls
+        return [Evidence("weak", (Check("class contrast", False, f"{e.method['name']} | 1"),)) for e in explanations]
+
+    monkeypatch.setattr(evidence, "weigh_many", weighed)  # which takes long, and has tests of its own
     out = tmp_path / "out"
     printed = said(
         "--image", FRACTURE, "--methods", "grad_cam,saliency", "--metrics", "deletion,pointing_game,sparseness",
@@ -88,6 +94,7 @@ def test_one_picture_by_two_methods_gives_tables_figures_verdicts_and_a_page(
         assert words in page, words
     assert FRACTURE.name not in page + (out / "scores.json").read_text(encoding="utf-8")
     assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["rows"][0]["evidence"][0]["checks"]
+    assert "| Saliency | weak | saliency \\| 1 |" in page
     for name in ("ranking.png", "agreement.png"):
         with PillowImage.open(out / name) as figure:
             assert figure.info["dpi"][0] >= 149
@@ -175,7 +182,8 @@ def test_mistakes_are_one_sentence_and_leave_nothing(refused: Callable[..., str]
         "sparseness has no setting 'steps'": ("--image", FRACTURE, *plain, "--metric-set", "steps=4", *out),
         "is no setting": ("--image", FRACTURE, *plain, "--metric-set", "steps", *out),
         "is not allowed": ("--image", FRACTURE, *plain, "--seed", "-1", *out),
-        "needs": ("--image", FRACTURE, "--methods", "attention_rollout", "--metrics", "sparseness", *out),
+        "runs no softmax attention": (
+            "--image", FRACTURE, "--methods", "attention_rollout", "--metrics", "sparseness", *out),
         "already holds something": ("--image", FRACTURE, *plain, "--out", tmp_path),
     }  # fmt: skip
     for words, question in asked.items():

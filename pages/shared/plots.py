@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from xai_core.score_table import ScoreTable
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+RANKS = [[0, "#08519c"], [0.25, "#9ecae1"], [1, "#f7fbff"]]  # so that numbers stand out on every one of them
 MARGIN = {"l": 0, "r": 0, "t": 8, "b": 0}
 ROW, HEAD = 34, 150  # pixels of a chart's row, and of what stands above or below it
 
@@ -43,12 +44,17 @@ def curves(table: ScoreTable, column: int) -> Any:
         figure.add_scatter(
             x=drawn[i].x,
             y=drawn[i].y,
+            mode="lines",
             name=_short(table.rows[i].label),
             line={"color": colours[place % len(colours)], "dash": dash, "width": 2},
             hovertemplate="%{y:.3f} at %{x:.2f}",
         )
     figure.update_layout(
-        height=360, margin=MARGIN, xaxis_title=first.x_label, yaxis_title=first.y_label, legend={"orientation": "h"}
+        height=300 + 22 * len(drawn),
+        margin=MARGIN,
+        xaxis_title=first.x_label,
+        yaxis_title=first.y_label,
+        legend={"orientation": "h", "y": -0.28, "yanchor": "top", "traceorder": "normal"},
     )
     return figure
 
@@ -61,7 +67,7 @@ def ranking(table: ScoreTable) -> Any:
     said = [["" if rank is None else f"{rank:g}" for rank in row] for row in table.ranks]
     values = [[str(cell) for cell in cells] for cells in table.cells]
     heads = [f"{column.label} {ARROWS[column.better]}".strip() for column in table.columns]
-    figure = _matrix(heads, [row.label for row in table.methods], places, said, "Blues_r", (1, len(places) * 1.6))
+    figure = _matrix(heads, [row.label for row in table.methods], places, said, RANKS, (1, max(2, len(places))))
     figure.update_traces(customdata=values, hovertemplate="%{y}, %{x}: rank %{z}, score %{customdata}<extra></extra>")
     return figure
 
@@ -79,7 +85,7 @@ def agreement(table: ScoreTable, by_overlap: bool) -> Any:
 
 
 def _matrix(
-    across: Sequence[str], down: Sequence[str], values: Any, said: Any, colours: str, ends: tuple[float, float]
+    across: Sequence[str], down: Sequence[str], values: Any, said: Any, colours: Any, ends: tuple[float, float]
 ) -> Any:
     figure = _plotly().Figure()
     figure.add_heatmap(

@@ -4,73 +4,86 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+import xai_core as xai
 from pages.shared import plots, takeaway, viewer
 from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.metric_menu import ARROWS
 
 if TYPE_CHECKING:
-    from xai_core.score_table import Cell, Column, Row, ScoreTable
+    from xai_core.score_table import Cell, Column, ScoreTable
 
-COLOURS = {"good": "green", "doubtful": "orange", "bad": "red"}
 BY = {False: "Rank correlation", True: "Overlap of the highest tenth"}
+_scores = st.components.v2.component(
+    "second_look.scores",
+    html='<div class="scores"></div>',
+    css=viewer.source("scores.css"),
+    js=viewer.source("scores.js"),
+)
 
 
 def table(found: ScoreTable) -> None:
     """Methods by metrics: the best of each marked, controls below a line, undefined said as such."""
-    weighed = any(row.verdict for row in found.rows)
-    heads = ["Method", *(["Evidence"] if weighed else []), *map(_head, found.columns)]
-    lines = [_line(heads), _line([":--"] * (1 + weighed) + ["--:"] * len(found.columns))]
-    for row, cells in zip(found.rows, found.cells, strict=True):
-        if row.is_control and row == found.controls[0]:
-            lines.append(_line([f"**{'Controls'}**: what a map must beat"] + [""] * (len(heads) - 1)))
-        lines.append(_line([plain(row.label), *([_verdict(row)] if weighed else []), *map(_cell, cells)]))
-    nulls = ["*knows nothing*", *([""] if weighed else []), *map(_null, found.columns)]
-    lines.append(_line(nulls))
-    with st.container(key="score table"):
-        st.markdown("\n".join(lines))
+    _scores(key="scores", data=described(found))
     pictures = len(found.pictures)
     over = f"Means over {pictures} pictures, with 95 % bootstrap intervals. " if pictures > 1 else ""
     st.caption(
         f"{over}★ best of the methods · † a control does as well or better · ↑ higher is better, ↓ lower is better; "
-        "without an arrow no direction is. *knows nothing*: what a map gets that knows nothing of the model."
+        "without an arrow no direction is. Point at † or *undefined* to read the reason."
     )
     _undefined(found)
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def described(found: ScoreTable) -> dict[str, Any]:
+    """The table as the browser gets it: every cell as text, with the reason where there is no number."""
+    labels = {row.name: row.label for row in found.rows}
+    over = "one picture" if len(found.pictures) == 1 else f"{len(found.pictures)} pictures"
+    return {
+        "spoken": f"Scores of {len(found.methods)} methods and {len(found.controls)} controls on {over}",
+        "weighed": any(row.verdict for row in found.rows),
+        "heads": [
+            {
+                "label": column.label + (f" ({column.unit})" if column.unit else ""),
+                "arrow": ARROWS[column.better],
+                "better": f"{column.better} is better",
+                "summary": xai.METRICS[column.metric["name"]].summary(),
+            }
+            for column in found.columns
+        ],
+        "rows": [
+            {
+                "label": row.label,
+                "control": row.is_control,
+                "verdict": " ".join(filter(None, (viewer.VERDICTS.get(row.verdict, ("",))[0], row.verdict))),
+                "colour": viewer.VERDICTS.get(row.verdict, ("", ""))[1],
+                "cells": [_described(cell, labels) for cell in cells],
+            }
+            for row, cells in zip(found.rows, found.cells, strict=True)
+        ],
+        "nulls": [_null(column) for column in found.columns],
+    }
 
 
-def _head(column: Column) -> str:
-    unit = f" ({plain(column.unit)})" if column.unit else ""
-    return f"{plain(column.label)}{unit} {ARROWS[column.better]}".strip()
-
-
-def _verdict(row: Row) -> str:
-    if row.verdict not in viewer.VERDICTS:
-        return plain(row.verdict)
-    sign, colour = viewer.VERDICTS[row.verdict]
-    return f":{COLOURS[colour]}[{sign} {row.verdict}]"
-
-
-def _cell(cell: Cell) -> str:
-    if cell.mean is None:
-        return "*undefined*"
-    said = plain(cell) + (" †" if cell.controls_ahead else "")
-    return f"**★ {said}**" if cell.best else said
+def _described(cell: Cell, labels: Mapping[str, str]) -> dict[str, Any]:
+    ahead = ", ".join(labels[name] for name in cell.controls_ahead)
+    return {
+        "text": str(cell),
+        "best": cell.best,
+        "behind": f"As good or better, and knowing nothing of the model: {ahead}" if ahead else "",
+        "why": "; ".join(why for why, _ in cell.undefined) if cell.mean is None else "",
+    }
 
 
 def _null(column: Column) -> str:
     from xai_core.score_table import number
 
-    return "*differs*" if column.null_differs else "" if column.null is None else f"*{plain(number(column.null))}*"
+    return "differs" if column.null_differs else "" if column.null is None else number(column.null)
 
 
 def _undefined(found: ScoreTable) -> None:
@@ -110,9 +123,7 @@ def charts(found: ScoreTable) -> None:
         _chart(plots.ranking(found), "ranks")
     if len(found.rows) > 1:
         st.subheader("Agreement between methods", anchor=False)
-        by_overlap = st.segmented_control(
-            "Alike by", list(BY), format_func=BY.__getitem__, required=True, default=False, key="alike by"
-        )
+        by_overlap = st.radio("Alike by", list(BY), format_func=BY.__getitem__, horizontal=True, key="alike by")
         st.caption(
             "Of the tenth of the pixels that are highest, the share that two maps have in common; two unrelated maps "
             "have about 0.05. Maps that agree may be wrong together."

@@ -24,15 +24,16 @@ from xai_core.records import Evidence, Explanation
 HERE = Path(__file__).resolve().parent / "browser"
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """What the browser runs."""
     return (HERE / name).read_text("utf-8")
 
 
 _maps = st.components.v2.component(
-    "second_look.viewer", html='<div class="viewer"></div>', css=_source("viewer.css"), js=_source("viewer.js")
+    "second_look.viewer", html='<div class="viewer"></div>', css=source("viewer.css"), js=source("viewer.js")
 )
 _samples = st.components.v2.component(
-    "second_look.samples", html='<div class="samples"></div>', css=_source("samples.css"), js=_source("samples.js")
+    "second_look.samples", html='<div class="samples"></div>', css=source("samples.css"), js=source("samples.js")
 )
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 expect = pytest.importorskip("playwright.sync_api").expect
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = "?sample=xray_simple_fracture_1&model=demo-xray&method=grad_cam&method=saliency"
+SAMPLE = "?sample=xray_simple_fracture_1&model=demo-xray&weigh=false&method=grad_cam&method=saliency"
 SLOW = 120_000  # the first answer of a server: torch is imported and the model loaded
 
 
@@ -45,7 +45,7 @@ def test_the_very_first_visit_may_be_to_any_page(server, visit):
     page = visit()
     page.goto(f"{server.address}/manifests")
     expect(page.get_by_role("heading", name="Saved manifests")).to_be_visible(timeout=30_000)
-    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(2)
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(3)
     expect(page.get_by_text("Nothing has been saved yet")).to_be_visible()
     expect(page.get_by_text("Attribution maps are diagnostic aids, never proof.")).to_be_visible()
     assert page.title() == "Second Look"
@@ -238,6 +238,95 @@ def test_maps_fill_in_as_they_come_and_cancel_keeps_them(server, visit):
     assert page.locator(".row canvas").last.evaluate("one => one.style.opacity") == "0"
 
 
+KILL_TIMERS = "for (let i = 0; i < 1e5; i++) { clearInterval(i); clearTimeout(i) }"
+
+
+def test_maps_arrive_even_when_the_page_loses_its_timers(server, visit):
+    page = visit()
+    slow = "&method=rise&rise.masks=2000&method=lime&lime.samples=1000"
+    page.goto(f"{server.address}/{SAMPLE}{slow}&seed=77")
+    expect(page.locator(".row").first).to_be_visible(timeout=SLOW)
+    assert page.locator(".waiting").count()
+    page.evaluate(KILL_TIMERS)
+    rows(page, 4)
+    expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.get_by_text("4 maps for target class")).to_be_visible()
+
+
+EIGHT = ("grad_cam", "layer_cam", "hires_cam", "saliency", "input_x_gradient", "lrp", "guided_backprop", "smooth_grad")
+COMPARED = "compare_methods?sample=xray_simple_fracture_1&model=demo-xray" + "".join(f"&method={m}" for m in EIGHT)
+FEW = "&metric=deletion&metric=sparseness&metric=pointing_game"
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 400)])
+def test_eight_methods_are_compared_on_a_contact_sheet_with_verdicts(server, visit, scheme, width):
+    page = visit(scheme, width)
+    page.goto(f"{server.address}/{COMPARED}{FEW}&smooth_grad.samples=8")
+    rows(page, 12)
+    expect(page.get_by_role("heading", name="Compare methods")).to_be_visible()
+    expect(page.locator(".apart .row")).to_have_count(4)
+    scored = page.get_by_role("region", name="Scores of 8 methods and 4 controls on one picture")
+    expect(scored).to_be_visible(timeout=SLOW)
+    verdicts = page.locator(".judged summary")
+    expect(verdicts).to_have_count(8, timeout=SLOW)
+    known = ("✓ supported", "◐ weak", "○ no evidence", "✗ not valid for this model")
+    said = [one.strip() for one in verdicts.all_inner_texts()]
+    assert set(said) <= set(known)
+    expect(page.locator(".apart .judged summary")).to_have_count(0)
+    expect(scored.locator("tbody.controls tr")).to_have_count(5)
+    expect(scored.locator("td.words").first).to_have_text(re.compile("supported|weak|no evidence|not valid"))
+    assert scored.locator("td.best").count() >= 3
+    assert scored.get_by_text("undefined", exact=True).first.get_attribute("title").startswith("Flat map")
+    for row, one in zip(page.locator(".row").all(), said, strict=False):
+        grey = row.locator("canvas").last.evaluate("one => getComputedStyle(one).filter") == "grayscale(1)"
+        assert grey == (one in known[2:])
+    verdicts.first.click()  # opens the map with its checks
+    opened = page.locator(".row.open")
+    assert opened.locator(".checks li").count() >= 3
+    expect(opened.locator(".checks li").first).to_be_visible()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
+    check_access(page, "compared")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_the_verdict_comes_after_the_map_and_without_weighing_there_is_none(server, visit):
+    page = visit()
+    page.goto(f"{server.address}/{SAMPLE}")
+    rows(page, 2)
+    expect(page.locator(".judged summary")).to_have_count(0)
+    page.locator(".frame").first.evaluate("one => one.dataset.kept = 'yes'")
+    page.get_by_text("Weigh the evidence").click()
+    expect(page.locator(".judged summary")).to_have_count(2, timeout=SLOW)
+    expect(page.locator("[data-kept]")).to_have_count(1)  # the map has not been drawn anew
+    expect(page).not_to_have_url(re.compile("weigh"))
+    verdict = page.locator(".judged summary").first
+    verdict.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".judged details[open] li").first).to_be_visible()
+    assert page.locator(".frame").first.get_attribute("aria-label")
+    assert "Evidence: " in page.locator(".both .frame").first.get_attribute("aria-label")
+
+
+def test_scores_are_taken_away_as_they_are_shown(server, visit):
+    page = visit()
+    page.goto(f"{server.address}/{COMPARED}{FEW}&smooth_grad.samples=8&weigh=false")
+    expect(page.get_by_role("region", name=re.compile("Scores of 8"))).to_be_visible(timeout=SLOW)
+    shown = page.locator("tbody").first.locator("tr").first.locator("td").all_inner_texts()
+    page.get_by_role("button", name="Download scores").click()
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Scores (JSON)").click()
+    told = json.loads(Path(got.value.path()).read_text("utf-8"))
+    first = told["rows"][0]["cells"]
+    assert [re.sub("[★† ]", "", text) for text in shown] == [
+        f"{first[name]['mean']:.3g}".replace("-", "−") for name in ("deletion", "sparseness", "pointing_game")
+    ]
+    for name, start in (("Ranking (PNG)", b"\x89PNG"), ("Scores (Parquet)", b"PAR1"), ("Maps (.npy, zip)", b"PK")):
+        with page.expect_download() as got:
+            page.get_by_role("button", name=name).click()
+        assert Path(got.value.path()).read_bytes().startswith(start)
+
+
 def test_on_a_phone_nothing_is_wider_than_the_screen(server, visit):
     page = visit(width=400, height=900)
     page.goto(f"{server.address}/{SAMPLE}")
@@ -354,7 +443,7 @@ def test_xai_core_is_light_to_import():
     import subprocess
     import sys
 
-    code = "import sys, xai_core, pages.explain, pages.manifests; print('torch' in sys.modules, 'timm' in sys.modules)"
+    code = "import sys, xai_core, app; print('torch' in sys.modules, 'timm' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.split() == ["False", "False"]
     assert xai.METHODS

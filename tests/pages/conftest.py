@@ -72,6 +72,22 @@ def explain(store: Path) -> Opener:
 
 
 @pytest.fixture
+def compare(store: Path) -> Opener:
+    """Opens the page that compares methods. Maps are weighed only where a test says so."""
+
+    def opened(**query: str | list[str]) -> AppTest:
+        script = (
+            "from pages import compare_methods as it\nfrom pages.shared import errors\nwith errors.shown(): it.page()"
+        )
+        app = AppTest.from_string(script, default_timeout=90)
+        for key, value in {"weigh": "false", **query}.items():
+            app.query_params[key] = value
+        return settled(app)
+
+    return opened
+
+
+@pytest.fixture
 def manifests(store: Path) -> Opener:
     """Opens the page of saved manifests."""
 

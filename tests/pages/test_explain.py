@@ -377,3 +377,70 @@ def test_controls_are_shown_last_and_maps_that_are_not_there_yet_keep_their_plac
 
     assert shown([]) == ["Saliency", "Sobel edges"]
     assert shown(["lime", "grad_cam"]) == ["Grad-CAM", "Saliency", "LIME", "Sobel edges"]
+
+
+def test_maps_are_weighed_after_they_are_shown_and_controls_are_not(explain: Opener):
+    app = explain(**XRAY, method=["grad_cam", "sobel_edges"], weigh="true")
+    assert not app.exception
+    visitor = app.session_state["session"]
+    assert len(visitor.maps.kept) == 2
+    [evidence] = visitor.evidence.kept.values()
+    assert evidence.verdict in viewer.VERDICTS
+    assert len(evidence.checks) == 8 or evidence.verdict == "not valid for this model"
+    assert "weigh" not in app.query_params  # the default stays out of the address
+
+
+def test_weighing_can_be_left_out_stopped_and_taken_up_again(explain: Opener):
+    app = explain(**XRAY, method=["grad_cam", "saliency"])
+    visitor = app.session_state["session"]
+    assert not visitor.evidence.kept
+    app.toggle(key="weigh").set_value(True)
+    app.run()
+    job = visitor.evidence.job
+    assert job is not None
+    app.toggle(key="weigh").set_value(False)
+    app.run()
+    assert job.cancel.is_set()
+    assert visitor.evidence.job is None
+    app.toggle(key="weigh").set_value(True)
+    app.run()
+    app.button(key="cancel verdicts").click()
+    settled(app)
+    assert "Cancelled." in words(app)
+    assert len(maps(app)) == 2
+    app.button(key="run verdicts").click()
+    settled(app)
+    assert len(visitor.evidence.kept) == 2
+
+
+def test_one_more_map_is_weighed_and_the_others_keep_their_verdict(explain: Opener):
+    app = explain(**XRAY, method="grad_cam", weigh="true")
+    visitor = app.session_state["session"]
+    [first] = visitor.evidence.kept.values()
+    app.checkbox(key="use layer_cam").check()
+    settled(app)
+    assert len(visitor.evidence.kept) == 2
+    assert any(one is first for one in visitor.evidence.kept.values())
+
+
+def test_a_mistake_while_weighing_is_a_sentence_and_the_map_stays(explain: Opener, monkeypatch):
+    from xai_core.errors import SettingError
+
+    def refuse(*_: object, **__: object) -> None:
+        raise SettingError("These maps were made by another model.")
+
+    monkeypatch.setattr("xai_core.evidence.weigh_many", refuse)
+    app = explain(**XRAY, method="grad_cam", weigh="true")
+    assert not app.exception
+    assert "These maps were made by another model." in words(app)
+    assert len(maps(app)) == 1
+
+
+def test_a_browser_that_asks_what_became_of_the_work_is_told(explain: Opener):
+    app = explain(**XRAY, method="grad_cam")
+    visitor = app.session_state["session"]
+    visitor.heard = True  # as the viewer says when it waits
+    settled(app)
+    assert not visitor.heard
+    assert not app.exception
+    assert len(maps(app)) == 1

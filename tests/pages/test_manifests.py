@@ -105,7 +105,7 @@ def test_a_record_is_asked_again(manifests: Opener, explain: Opener, record: Pat
     again = explain()
     again.session_state["session"].ask(visitor.pending, visitor.looks)
     settled(again)
-    kept = [one.explanation for one in again.session_state["session"].maps.values()]
+    kept = [one.explanation for one in again.session_state["session"].maps.kept.values()]
     assert [dict(e.method) for e in kept] == [dict(e.method) for e in explained[0]]
     for now, then in zip(kept, explained[0], strict=True):
         assert (now.values == then.values).all()
@@ -144,7 +144,7 @@ def test_a_record_of_a_contrast_is_asked_again_as_one(explain: Opener, manifests
     again = explain()
     again.session_state["session"].ask(app.session_state["session"].pending)
     settled(again)
-    [kept] = [one.explanation for one in again.session_state["session"].maps.values()]
+    [kept] = [one.explanation for one in again.session_state["session"].maps.kept.values()]
     assert kept.target == maps[0].target
     assert (kept.values == maps[0].values).all()
     assert "One layer is shown at a time" in again.error[0].value

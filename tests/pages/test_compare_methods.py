@@ -1,0 +1,211 @@
+"""The page that compares methods: every method with every control, scores that are those of the core, nothing lost."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+import xai_core as xai
+from pages.shared import metric_menu, score_panels, viewer
+from pages.shared.question import Looks, Question
+from tests.pages.conftest import Opener, drop, png, settled, words
+from xai_core.errors import SettingError
+from xai_core.records import Check, Evidence
+
+XRAY = {"sample": "xray_simple_fracture_1", "model": "demo-xray"}
+TWO = {"method": ["grad_cam", "saliency"]}
+CONTROLS = ["centre_gaussian", "random", "sobel_edges", "uniform"]
+
+
+def visitor(app):
+    return app.session_state["session"]
+
+
+def table(app):
+    """The table shown last."""
+    return next(reversed(visitor(app).tables.kept.values()))
+
+
+def test_every_control_stands_below_the_methods(compare: Opener):
+    app = compare(**XRAY, **TWO, metric="sparseness")
+    assert not app.exception
+    assert not app.error
+    found = table(app)
+    assert [row.method["name"] for row in found.rows] == ["grad_cam", "saliency", *CONTROLS]
+    shown = score_panels.described(found)
+    assert [row["control"] for row in shown["rows"]] == [False] * 2 + [True] * 4
+    assert [head["label"] + head["arrow"] for head in shown["heads"]] == ["Sparseness↑"]
+    assert shown["nulls"] == ["0"]
+
+
+def test_the_scores_are_those_of_the_core_and_the_best_is_marked(compare: Opener):
+    app = compare(**XRAY, **TWO, metric=["deletion", "sparseness"])
+    found = table(app)
+    model = xai.load_model("demo-xray")
+    for row, maps, cells in zip(found.rows[:2], found.maps[:2], found.cells[:2], strict=True):
+        for column, cell in zip(found.columns, cells, strict=True):
+            assert cell.mean == pytest.approx(xai.score(model, maps[0], column.metric).value, abs=1e-9), row.name
+    for column in range(2):
+        means = [cells[column].mean for cells in found.cells[:2]]
+        best = means.index(min(means) if found.columns[column].better == "lower" else max(means))
+        marked = [row["cells"][column]["best"] for row in score_panels.described(found)["rows"]]
+        assert marked == [i == best for i in range(6)]
+
+
+def test_an_undefined_score_is_said_with_its_reason(compare: Opener):
+    app = compare(**XRAY, **TWO, metric="sparseness")
+    uniform = score_panels.described(table(app))["rows"][-1]["cells"][0]
+    assert uniform["text"] == "undefined"
+    assert uniform["why"].startswith("Flat map")
+    assert "Flat map: all values" in words(app)
+    assert "Sparseness: Uniform" in words(app)
+
+
+def test_metrics_against_marked_evidence_are_offered_where_there_is_some(compare: Opener):
+    app = compare(**XRAY, **TWO, metric=["sparseness", "pointing_game"])
+    assert [column.name for column in table(app).columns] == ["sparseness", "pointing_game"]
+    app = compare(sample="xray_normal_1", model="demo-xray", **TWO, metric=["sparseness", "pointing_game"])
+    assert [column.name for column in table(app).columns] == ["sparseness"]
+    assert app.checkbox(key="unmarked pointing_game").disabled
+    assert metric_menu.NO_MASK in words(app)
+
+
+def test_every_metric_is_on_the_menu_with_its_sentence(compare: Opener):
+    app = compare(**XRAY, method="grad_cam", metric="sparseness")
+    offered = {box.key.removeprefix("metric ") for box in app.checkbox if str(box.key).startswith("metric ")}
+    assert offered == set(xai.METRICS)
+    said = words(app)
+    assert all(xai.METRICS[name].summary() in said for name in xai.METRICS)
+    assert set(metric_menu.USUAL) <= set(xai.METRICS)
+
+
+def test_one_more_metric_computes_that_one_alone(compare: Opener):
+    app = compare(**XRAY, **TWO, metric="sparseness")
+    before = dict(visitor(app).scores.kept)
+    app.checkbox(key="metric entropy").check()
+    settled(app)
+    after = visitor(app).scores.kept
+    assert len(after) == 2 * len(before) == 12
+    assert all(after[key] is score for key, score in before.items())
+    assert {column.name for column in table(app).columns} == {"sparseness", "entropy"}
+
+
+def test_the_address_holds_the_metrics_and_leaves_the_usual_ones_out(compare: Opener):
+    app = compare(**XRAY, method="grad_cam", metric=["sparseness", "crystal_ball"])
+    assert "crystal" in " ".join(error.value for error in app.error)
+    asked = Question.from_address({key: list(np.atleast_1d(value)) for key, value in app.query_params.items()})
+    assert asked.metrics == ("sparseness",)
+    assert not asked.weigh
+    assert Question.from_address(Question().to_address()) == Question()
+    assert Question.from_address({"pictures": ["nonsense"]}).pictures == "this"
+
+
+def test_cancelled_scores_leave_the_maps_and_can_be_run(compare: Opener):
+    app = compare(**XRAY, **TWO, metric="sparseness")
+    app.checkbox(key="metric weight_randomisation").check()
+    app.checkbox(key="metric max_sensitivity").check()
+    app.run()
+    assert visitor(app).scores.job is not None
+    app.button(key="cancel scores").click()
+    settled(app)
+    assert "Cancelled. 6 scores are complete and stay." in words(app)
+    assert len(visitor(app).maps.kept) == 6
+    assert [column.name for column in table(app).columns] == ["sparseness"]
+    app.button(key="run scores").click()
+    settled(app)
+    assert len(table(app).columns) == 3
+
+
+def test_maps_are_weighed_after_they_are_scored_and_the_verdict_stands_in_the_table(compare: Opener):
+    app = compare(**XRAY, method="saliency", metric="sparseness", weigh="true")
+    [evidence] = visitor(app).evidence.kept.values()
+    row = score_panels.described(table(app))["rows"][0]
+    assert row["verdict"] == f"{viewer.VERDICTS[evidence.verdict][0]} {evidence.verdict}"
+    assert [one.verdict for one in table(app).rows[1:]] == [""] * 4  # controls are the scales
+
+
+def test_a_mistake_while_scoring_is_a_sentence(compare: Opener, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise SettingError("The mask is 3 × 3 pixels and the picture 4 × 5.")
+
+    monkeypatch.setattr("xai_core.scoring.score_many", refuse)
+    app = compare(**XRAY, method="grad_cam", metric="sparseness")
+    assert not app.exception
+    assert "The mask is 3 × 3 pixels" in words(app)
+    assert len(visitor(app).maps.kept) == 5
+
+
+def test_several_pictures_are_compared_when_the_person_says_so(compare: Opener):
+    app = compare(model="demo-xray", **TWO, metric="sparseness")
+    app = drop(app, ("a.png", png(1, texture=True)))
+    app.radio(key="pictures").set_value("uploads")
+    assert "Drop some more pictures" in words(settled(app))
+    app = drop(app, ("b.png", png(2, texture=True)))
+    assert visitor(app).tables.job is None
+    assert app.button(key="compare").label == "Compare on 2 pictures"
+    app.button(key="compare").click()
+    settled(app)
+    found = table(app)
+    assert len(found.pictures) == 2
+    each = [[score.value for score in across[0]] for across in found.found]
+    assert found.cells[0][0].mean == pytest.approx(np.mean(each[0]))
+    said = words(app)
+    assert "Means over 2 pictures" in said
+    assert "on 10 pictures or more; here are 2" in said or "among 3 methods or more" in said
+    assert dict(app.query_params)["pictures"] in ("uploads", ["uploads"])
+
+
+def test_ten_pictures_and_three_methods_are_tested_for_a_difference(compare: Opener):
+    app = compare(**XRAY, method=["grad_cam", "saliency", "layer_cam"], metric="sparseness", pictures="samples")
+    app.button(key="compare").click()
+    settled(app)
+    found = table(app)
+    assert len(found.pictures) == 12
+    [one] = found.comparisons
+    assert one.result is not None
+    assert f"Friedman test over {one.result.n} pictures: p = {one.result.p:.2g}" in words(app)
+    assert " to " in score_panels.described(found)["rows"][0]["cells"][0]["text"]  # the interval
+
+
+def test_what_is_taken_away_holds_every_map_and_score(compare: Opener):
+    app = compare(**XRAY, **TWO, metric="deletion")
+    found = table(app)
+    with zipfile.ZipFile(io.BytesIO(score_panels._maps(found))) as archive:
+        assert len(archive.namelist()) == 6
+        values = np.load(io.BytesIO(archive.read("picture-1/saliency.npy")))
+    assert np.array_equal(values, found.maps[1][0].values)
+    for name in ("ranking", "agreement"):
+        assert score_panels._figure(found, name).startswith(b"\x89PNG")
+    assert score_panels._figure(found, "curves", 0).startswith(b"\x89PNG")
+    labels = {button.proto.label for button in app.get("download_button")}
+    assert {"Scores (CSV)", "Scores (Parquet)", "Scores (JSON)", "Maps (.npy, zip)", "Ranking (PNG)"} <= labels
+
+
+def test_the_viewer_is_told_each_verdict_with_its_checks_and_why(compare: Opener):
+    app = compare(**XRAY, **TWO, metric="sparseness")
+    explained = [kept.explanation for kept in visitor(app).maps.kept.values()][:2]
+    checks = (Check("placement", False, "It is no better placed."), Check("repeatability", None, "Not asked."))
+    evidence = [Evidence("no evidence", checks), None]
+    sent = viewer.packed(explained, Looks(), 0, (), evidence, weighing=True, awaited=True)
+    header = json.loads(sent[4 : 4 + int.from_bytes(sent[:4], "little")])
+    first, second = [one["judged"] for one in header["maps"]]
+    assert first["verdict"] == "○ no evidence"
+    assert first["why"] == "It is no better placed."
+    assert first["checks"] == [["✗", "It is no better placed."], ["–", "Not asked."]]
+    assert "no evidence" in header["maps"][0]["spoken"]
+    assert second["pending"]
+    assert header["awaited"]
+
+
+def test_a_verdict_is_never_told_by_colour_alone():
+    assert len({sign for sign, _ in viewer.VERDICTS.values()}) == len(viewer.VERDICTS)
+
+
+def test_names_from_outside_are_no_markup_in_a_chart():
+    from pages.shared import plots
+
+    assert plots._short("<b>x</b>&") == "&lt;b>x&lt;/b>&amp;"
