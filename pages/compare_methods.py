@@ -55,7 +55,9 @@ def page() -> None:
         elif not alone:
             _several(visitor, inquiry, methods, metrics, pictures)
         elif scored:
-            found = scores.table_of_one(visitor, explained, scored, evidence)
+            # Not with every verdict anew: what stands below takes a second.
+            weighed = evidence if visitor.evidence.job is None else {}
+            found = scores.table_of_one(visitor, explained, scored, weighed)
             score_panels.table(found)
             score_panels.download(found)
             score_panels.charts(found)
