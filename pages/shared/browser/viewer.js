@@ -135,7 +135,7 @@ function fill(box, wanted) { // what stays is not moved, so that it keeps the fo
 
 // ---- the viewer ----------------------------------------------------------------------------------------------------
 
-const ASK_EVERY = 10_000_000 // milliseconds, while something is awaited
+const ASK_EVERY = 10_000 // milliseconds, while something is awaited
 const MANY = 4 // more maps than this are laid out as a contact sheet, unless the visitor says otherwise
 const PLAIN = { opacity: 0.5, colour_map: null, clip: 99.5, shared_scale: false }
 
