@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared import answers, metric_menu, panels, score_panels, scores, state
+from pages.shared import answers, inputs, metric_menu, panels, score_panels, scores, state
 from pages.shared.inquiry import Inquiry, inquire
 from pages.shared.question import PICTURES
 from pages.shared.state import Session, session
@@ -34,6 +34,8 @@ def page() -> None:
     with below:
         st.header("Scores", anchor=False)
         source, pictures = _pictures(visitor, inquiry)
+        if source == "this":
+            inputs.mask_uploader(visitor, asked.image)
         marked = any(mask is not None for _, mask in pictures.values())
         metrics = metric_menu.metrics(marked)
     address = replace(inquiry.question, weigh=weigh, metrics=metric_menu.in_address(), pictures=source)

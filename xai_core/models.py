@@ -313,7 +313,7 @@ class Model:
         with self._lock:
             network = copy.deepcopy(self.module)
         other = self.about(None)
-        other.module, other._lock = network, threading.Lock()
+        other.module, other._lock, other._measured = network, threading.Lock(), copy.deepcopy(self._measured)
         for number, name in enumerate(drawn_layers(network)):
             draw(network.get_submodule(name), seed + number)
             yield name, other

@@ -69,8 +69,9 @@ def fitted_mask(mask: Image, picture: Image) -> Image:
     """The mask in the picture's size, by nearest neighbour. Raises PictureError where the shapes differ."""
     own, wanted = mask.pixels.shape[:2], picture.pixels.shape[:2]
     if not _same_shape(own, wanted):
+        named = f"The mask {mask.name}" if mask.name else "The mask"
         raise PictureError(
-            f"The mask is {_size(own)} pixels and the picture {_size(wanted)}: they differ in shape, so it is unclear "
+            f"{named} is {_size(own)} pixels and the picture {_size(wanted)}: they differ in shape, so it is unclear "
             "what is marked. Give a mask of the whole picture, uncropped."
         )
     return mask if own == wanted else dataclasses.replace(mask, pixels=_nearest(mask.pixels, wanted))

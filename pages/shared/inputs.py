@@ -87,6 +87,45 @@ def stepper(visitor: Session) -> None:
         st.button("Remove", key="remove", icon=":material/delete:", on_click=visitor.drop, args=(visitor.chosen,))
 
 
+# ---- its marked evidence -------------------------------------------------------------------------------------------
+
+
+def evidence_mask(visitor: Session) -> Image | None:
+    """White where the evidence of the picture is: as it was drawn into a sample, or as it came with an upload."""
+    if not visitor.sample:
+        return visitor.masks.get(visitor.chosen)
+    drawn = samples.samples()[visitor.sample].mask
+    return xai.read_image(drawn) if drawn else None
+
+
+def mask_uploader(visitor: Session, image: Image) -> None:
+    """Take the mask of an upload; samples bring theirs. One of another shape is refused, and the page stays."""
+    from xai_core.truth import fitted_mask
+
+    if visitor.sample:
+        return
+    if image.sha256 in visitor.masks:
+        share = (visitor.masks[image.sha256].pixels[..., 0] > 127).mean()
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            st.caption(f"The mask that you gave marks {share:.1%} of the picture.")
+            st.button("Remove the mask", icon=":material/delete:", on_click=visitor.unmark)
+        return
+    file = st.file_uploader(
+        "Mask of the evidence (optional)",
+        key=f"mask {visitor.uploads}",
+        help="A picture as large as this one, or of the same shape: white where the evidence is, black elsewhere. "
+        "With it, maps can be held against what somebody marked.",
+    )
+    if file is None:
+        return
+    try:
+        visitor.masks[image.sha256] = fitted_mask(xai.read_image(file.getvalue(), file.name), image)
+    except AuditError as error:
+        visitor.say(str(error))
+    visitor.uploads += 1
+    st.rerun()
+
+
 # ---- the model -----------------------------------------------------------------------------------------------------
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-import xai_core as xai
-from pages.shared import errors, samples, state, takeaway, viewer
+from pages.shared import errors, inputs, samples, state, takeaway, viewer
 from pages.shared.errors import plain
 from pages.shared.state import Session
 from xai_core.records import Evidence, Explanation, Image, Prediction, Target
@@ -24,8 +23,6 @@ WEIGHING = (
 
 def welcome(visitor: Session) -> None:
     """Nothing is chosen yet: what to do."""
-    from pages.shared import inputs
-
     if visitor.wanted:
         st.info(
             f"The link or record is about a picture whose sha256 begins with {plain(visitor.wanted[:16])}. Pictures "
@@ -167,15 +164,15 @@ def flat_maps(explained: Sequence[Explanation]) -> None:
 
 
 def against_truth(visitor: Session, explained: Sequence[Explanation], preprocessing: Any) -> None:
-    """Where each map peaks against the evidence that was drawn into a sample."""
-    mask = samples.samples()[visitor.sample].mask if visitor.sample else None
+    """Where each map peaks against the marked evidence of the picture."""
+    mask = inputs.evidence_mask(visitor)
     if mask is None or not (shown := [e for e in explained if not e.flat]):
         return
     from xai_core.truth import in_words, seen_by
 
-    seen = seen_by(xai.read_image(mask), preprocessing)
+    seen = seen_by(mask, preprocessing)
     lines = [f"- **{plain(viewer.label(e))}** {plain(in_words(e, seen))}." for e in shown]
-    with st.expander("Against the evidence that was drawn into this sample", icon=":material/target:"):
+    with st.expander("Against the marked evidence", icon=":material/target:"):
         st.markdown("\n".join(lines))
         st.caption("A statement about the picture: a model may rightly or wrongly look elsewhere.")
 

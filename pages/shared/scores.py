@@ -30,13 +30,11 @@ def controls(methods: Sequence[Method]) -> list[Method]:
 
 def pictures(visitor: Session, source: str, asked: Asked) -> dict[str, tuple[Image, Image | None]]:
     """The pictures that methods are compared over, by sha256, each with the mask of its evidence where it has one."""
+    if source == "this":
+        return {asked.image.sha256: (asked.image, inputs.evidence_mask(visitor))}
     if source == "uploads":
-        return {image.sha256: (image, None) for image in visitor.pictures.values()}
-    every = samples.samples()
-    if source == "samples":
-        chosen = {samples.picture(one.key): one.mask for one in inputs.fitting(asked.model.name)}
-    else:
-        chosen = {asked.image: every[visitor.sample].mask if visitor.sample else None}
+        return {key: (image, visitor.masks.get(key)) for key, image in visitor.pictures.items()}
+    chosen = {samples.picture(one.key): one.mask for one in inputs.fitting(asked.model.name)}
     return {image.sha256: (image, xai.read_image(mask) if mask else None) for image, mask in chosen.items()}
 
 
@@ -119,7 +117,7 @@ def table_of_several(
     """The table over several pictures, begun when the person says so: that can take minutes."""
     asked, question = inquiry.asked, inquiry.question
     key = digest(
-        pictures=list(pictures),
+        pictures={sha256: mask and mask.sha256 for sha256, (_, mask) in pictures.items()},
         maps=[asked.key(method) for method in methods],
         target=[question.target, question.kind, question.against],
         metrics=list(metrics),

@@ -87,6 +87,7 @@ class Session:
     """One visitor. Nothing of it is shared with another."""
 
     pictures: dict[str, Image] = field(default_factory=dict)  # uploads by sha256
+    masks: dict[str, Image] = field(default_factory=dict)  # what marks the evidence of uploads, by their sha256
     chosen: str = ""  # sha256 of an upload; empty while a sample, or nothing, is looked at
     sample: str = ""
     uploads: int = 0  # how many times the uploader has been emptied
@@ -127,8 +128,13 @@ class Session:
     def drop(self, sha256: str) -> None:
         """Forget an upload."""
         self.pictures.pop(sha256, None)
+        self.masks.pop(sha256, None)
         if self.chosen == sha256:
             self.chosen = next(reversed(self.pictures), "")
+
+    def unmark(self) -> None:
+        """Forget the mask of the upload that is looked at."""
+        self.masks.pop(self.chosen, None)
 
     def step(self, by: int) -> None:
         """Look at the next upload, or the one before."""

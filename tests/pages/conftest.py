@@ -50,6 +50,13 @@ def drop(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
     return settled(app)
 
 
+def drop_mask(app: AppTest, name: str, content: bytes) -> AppTest:
+    """Drop the mask that belongs to the upload."""
+    [uploader] = [one for one in app.file_uploader if one.label.startswith("Mask")]
+    uploader.set_value((name, content, "image/png"))
+    return settled(app)
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder where this test's records go."""

@@ -8,16 +8,19 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import xai_core as xai
 from pages.shared import metric_menu, score_panels, viewer
 from pages.shared.question import Looks, Question
-from tests.pages.conftest import Opener, drop, png, settled, words
+from tests.pages.conftest import ROOT, Opener, drop, drop_mask, png, settled, words
 from xai_core.errors import SettingError
 from xai_core.records import Check, Evidence
+from xai_core.truth import truth_beside
 
 XRAY = {"sample": "xray_simple_fracture_1", "model": "demo-xray"}
 TWO = {"method": ["grad_cam", "saliency"]}
+SAMPLES = ROOT / "assets" / "samples"
 CONTROLS = ["centre_gaussian", "random", "sobel_edges", "uniform"]
 
 
@@ -54,6 +57,27 @@ def test_the_scores_are_those_of_the_core_and_the_best_is_marked(compare: Opener
         best = means.index(min(means) if found.columns[column].better == "lower" else max(means))
         marked = [row["cells"][column]["best"] for row in score_panels.described(found)["rows"]]
         assert marked == [i == best for i in range(6)]
+
+
+def test_an_upload_can_bring_its_mask_and_one_of_another_shape_is_refused(compare: Opener):
+    app = compare(model="demo-xray", method="grad_cam", metric=["sparseness", "mass_accuracy"])
+    picture = SAMPLES / f"{XRAY['sample']}.png"
+    drop(app, (picture.name, picture.read_bytes()))
+    assert [column.metric["name"] for column in table(app).columns] == ["sparseness"]
+    wide = io.BytesIO()
+    Image.new("L", (128, 64), 255).save(wide, "PNG")
+    drop_mask(app, "wide.png", wide.getvalue())
+    assert "The mask wide.png is 128 × 64 pixels and the picture 256 × 256: they differ in shape" in words(app)
+    assert not visitor(app).masks
+    drop_mask(app, "mask.png", (SAMPLES / "masks" / f"{picture.stem}_truth.png").read_bytes())
+    found = table(app)
+    assert [column.metric["name"] for column in found.columns] == ["sparseness", "mass_accuracy"]
+    mask = truth_beside(picture)
+    wanted = xai.score(xai.load_model("demo-xray"), found.maps[0][0], "mass_accuracy", mask=mask).value
+    assert found.cells[0][1].mean == pytest.approx(wanted, abs=1e-9)
+    app.button(key="remove").click()
+    settled(app)
+    assert not visitor(app).masks
 
 
 def test_an_undefined_score_is_said_with_its_reason(compare: Opener):
