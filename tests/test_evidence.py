@@ -72,6 +72,24 @@ def test_the_place_that_the_network_reads_is_better_than_every_shift(window: Mod
     assert checks["controls"].passed
 
 
+@pytest.mark.parametrize(("times", "passed"), [(0.5, True), (1.9, True), (2.1, False)])
+def test_a_control_may_do_as_well_but_not_twice_as_well(
+    window: Model, bright: Image, monkeypatch: pytest.MonkeyPatch, times: float, passed: bool
+) -> None:
+    maps = gather(window.asked(), [claimed(window, bright, marked())])
+    sways = placed(maps, maps.values[0])
+    effect = float(max(row[0] - row.mean() for row in sways))
+    monkeypatch.setattr(evidence, "_controls", lambda *_: {"an edge detector": times * effect})
+    check = named(location_checks(maps, 0))["controls"]
+    assert check.passed is passed
+    assert check.value == pytest.approx(1 / times)
+
+
+def test_fewer_places_are_some_of_the_same(window: Model, bright: Image) -> None:
+    maps = gather(window.asked(), [claimed(window, bright, marked())])
+    assert np.array_equal(placed(maps, maps.values[0], 10), placed(maps, maps.values[0])[:, ::4])
+
+
 def test_the_same_map_at_another_place_is_no_evidence(window: Model, bright: Image) -> None:
     found = weigh(window, claimed(window, bright, marked(14, 13)))
     assert found.verdict == "no evidence"
@@ -89,16 +107,14 @@ def test_p_values_are_uniform_on_maps_that_carry_nothing(cnn: Model, image: Imag
         cells = torch.from_numpy(draw.random((1, 1, 6, 6)))
         values = torch.nn.functional.interpolate(cells, SIDE)[0, 0].numpy()
         values = np.roll(values, draw.integers(0, SIDE, 2), (0, 1))  # else its cells would know their own place
-        sways = placed(maps, values)
-        scale = sways.mean(1, keepdims=True), sways.std(1, keepdims=True)
-        found.append(p_value(evidence.larger(sways, *scale)))
+        found.append(p_value(evidence.larger(placed(maps, values))))
     spread = np.array(found) - draw.random(200) / evidence.PLACES  # p has 40 steps: between them, draw
     assert kstest(spread, "uniform").pvalue > 0.01
     assert np.mean(np.array(found) <= 0.05) < 0.1
 
 
 def test_a_map_that_ties_with_all_its_shifts_has_a_p_of_one() -> None:
-    assert p_value(evidence.larger(np.ones((2, 40)), np.ones((2, 1)), np.zeros((2, 1)))) == 1
+    assert p_value(evidence.larger(np.ones((2, 40)))) == 1
 
 
 def test_no_place_of_the_grid_is_met_twice_and_its_own_is_the_first() -> None:

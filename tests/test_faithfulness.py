@@ -199,6 +199,18 @@ def test_pictures_stand_in_the_order_maps_pictures_counts_however_they_are_cut()
     assert torch.equal(torch.cat([made[0:3], made[3:8]]), whole)
 
 
+def test_a_soft_border_is_half_and_half_where_the_hard_one_was() -> None:
+    from scipy.stats import norm
+
+    rising = np.arange(16.0)[None, None].repeat(16, 1)  # its first 128 pixels are the right half
+    x, behind, order = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16), ranks(rising, 0)
+    soft = replaced(x, behind, order, np.array([128]), feather=1.0)[0:1][0, 0]
+    distances = np.arange(16) - 7.5  # of the middles of the pixels from the border
+    wanted = torch.from_numpy(norm.cdf(distances)).float().expand(16, 16)
+    assert torch.allclose(soft, wanted, atol=0.02)
+    assert torch.allclose(soft, 1 - soft.flip(1), atol=1e-6)
+
+
 # closed forms: top-k retention ----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from xai_core.account import Made, Pictures
+from xai_core.baselines import blurred
 from xai_core.models import Model
 from xai_core.records import Target
 
@@ -30,12 +31,14 @@ def counts(pixels: int, fractions: Sequence[float] | np.ndarray) -> np.ndarray:
     return np.rint(np.asarray(fractions, np.float64) * pixels).astype(np.int64)
 
 
-def replaced(x: torch.Tensor, behind: torch.Tensor, places: torch.Tensor, first: np.ndarray) -> Made:
+def replaced(
+    x: torch.Tensor, behind: torch.Tensor, places: torch.Tensor, first: np.ndarray, feather: float = 0.0
+) -> Made:
     """Pictures in which the first pixels of a map are taken from `behind`, made when their batch is due.
 
     `x` and `behind` are (1 or b, 3, h, w), `places` (m, h, w) from `ranks`, `first` (k,) how many pixels. The pictures
     stand in the order (m, b, k). To delete, x is the picture and `behind` what covers it; to insert, the other way
-    round.
+    round. `feather` softens the border between them by a Gaussian of as many pixels.
     """
     m, b, k = len(places), max(len(x), len(behind)), len(first)
     many = torch.from_numpy(first).to(places.dtype)
@@ -45,6 +48,8 @@ def replaced(x: torch.Tensor, behind: torch.Tensor, places: torch.Tensor, first:
         which, where, count = at // (b * k), at // k % b, many[at % k]
         chosen = places[which] < count[:, None, None]
         after, before = (each if len(each) == 1 else each[where] for each in (behind, x))
+        if feather:
+            return torch.lerp(before, after, blurred(chosen[:, None].float(), feather))
         return torch.where(chosen[:, None], after, before)
 
     return Made(m * b * k, make)

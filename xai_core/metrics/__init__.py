@@ -72,13 +72,19 @@ class Maps:
         The probability of the target class where there are probabilities, else the target itself: a difference of two
         logits, or a value.
         """
-        target = self.target
-        if target.kind == "logit" and self.model.identity["task"] != "regression":
-            kind: Literal["probability", "sigmoid"] = (
-                "sigmoid" if self.model.identity["task"] == "multi label" else "probability"
-            )
-            target = replace(target, kind=kind)
-        return target.read(logits.double()).numpy()
+        return self._rated.read(logits.double()).numpy()
+
+    @property
+    def in_probability(self) -> bool:
+        """Whether answers are probabilities."""
+        return self._rated.kind in ("probability", "sigmoid")
+
+    @property
+    def _rated(self) -> Target:
+        task = self.model.identity["task"]
+        if self.target.kind != "logit" or task == "regression":
+            return self.target
+        return replace(self.target, kind="sigmoid" if task == "multi label" else "probability")
 
     def answers(self, x: Pictures) -> np.ndarray:
         """(n,) float64: what the model says of each picture, as `rate` reads it."""
