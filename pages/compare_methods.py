@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.shared import answers, inputs, metric_menu, panels, score_panels, scores, state
+from pages.shared.errors import plain
 from pages.shared.inquiry import Inquiry, inquire
 from pages.shared.question import PICTURES
 from pages.shared.state import Session, session
@@ -16,6 +17,7 @@ from xai_core.records import Image
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
+    from xai_core.metrics import Metric
 
 
 def page() -> None:
@@ -23,6 +25,10 @@ def page() -> None:
     visitor = session()
     inquiry = inquire(visitor)
     if inquiry is None:
+        return
+    if not inquiry.methods:
+        panels.refused(inquiry.asked.model.name, inquiry.refused)
+        st.info("Choose a method in the sidebar.", icon=":material/tune:")
         return
     asked, methods = inquiry.asked, scores.controls(inquiry.methods)
     # What comes and goes in the first of these does not move the others.
@@ -38,10 +44,12 @@ def page() -> None:
             inputs.mask_uploader(visitor, asked.image)
         marked = any(mask is not None for _, mask in pictures.values())
         metrics = metric_menu.metrics(marked)
-    address = replace(inquiry.question, weigh=weigh, metrics=metric_menu.in_address(), pictures=source)
+    address = replace(inquiry.question, weigh=weigh, metrics=metric_menu.in_address(metrics), pictures=source)
     state.write_address(address.to_address())
+    alone = source == "this"
     with work:
-        alone = source == "this"
+        if alone:
+            scores.meanwhile(visitor)
         mask = pictures[asked.image.sha256][1] if alone else None
         scored = scores.of_one(visitor, asked, explained, metrics if alone else [], mask, bool(waiting))
         busy = bool(waiting) or visitor.scores.job is not None
@@ -85,7 +93,7 @@ def _several(
     visitor: Session,
     inquiry: Inquiry,
     methods: Sequence[Method],
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
     pictures: Mapping[str, tuple[Image, Image | None]],
 ) -> None:
     if len(pictures) < 2:
@@ -93,10 +101,13 @@ def _several(
         return
     found = scores.table_of_several(visitor, inquiry, methods, metrics, pictures)
     if found is not None:
-        score_panels.table(found)
-        score_panels.download(found)
-        score_panels.differences(found)
-        score_panels.charts(found)
+        score_panels.table(found.table)
+        if found.left_out:
+            with st.expander("Why maps are missing", icon=":material/help:"):
+                st.markdown("\n".join(f"- {plain(line)}" for line in found.left_out))
+        score_panels.download(found.table)
+        score_panels.differences(found.table)
+        score_panels.charts(found.table)
 
 
 if __name__ == "__main__":  # someone opened this page's address before app.py had ever run

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.shared import answers, panels, state, survey
+from pages.shared import answers, panels, scores, state, survey
 from pages.shared.inquiry import inquire
 from pages.shared.state import session
 
@@ -22,6 +22,8 @@ def page() -> None:
         weigh = panels.heading()
         state.write_address(replace(inquiry.question, weigh=weigh).to_address())
         panels.refused(asked.model.name, inquiry.refused)
+        visitor.scores.settle(())  # nothing here shows them
+        scores.meanwhile(visitor)
         explained, waiting = answers.maps(visitor, asked, methods)
         evidence = answers.evidence(visitor, asked, explained if weigh else {}, bool(waiting))
     if explained:

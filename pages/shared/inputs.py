@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -15,6 +16,7 @@ from xai_core.records import Image
 
 if TYPE_CHECKING:
     from xai_core.models import Model
+    from xai_core.registry import Registry
 
 FITTING = {"xray": "demo-xray", "face": "demo-face"}  # the demo model that knows a family of samples
 SUGGESTED = ("resnet18", "resnet50", "convnext_tiny", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
@@ -139,38 +141,40 @@ def fill(asked: Question, visitor: Session) -> None:
         state.put("seed", min(asked.seed, SEED_LIMIT))
     state.put("kind", asked.kind)
     state.put("background", asked.background)
-    state.put("weigh", asked.weigh)
-    state.put("pictures", asked.pictures)
-    if asked.metrics:
-        known = [name for name in asked.metrics if name in xai.METRICS]
-        for name in asked.metrics:
-            if name not in known:
-                visitor.say(f"No metric is called {name!r}. Choose one of those offered.")
-        metric_menu.tick(known)
-    chosen, layers = list[str](), list[str]()
-    for spec in asked.methods:
-        try:
-            method = xai.METHODS.build(spec)
-        except SettingError as error:
-            visitor.say(str(error))
-            continue
-        chosen.append(method.name)
-        for key, value in method.to_dict().items():
-            if key == "layer":
-                layers.append(str(value))
-            elif key != "name":
-                state.put(f"{method.name}.{key}", value)
-    if chosen:
-        menu.tick(chosen)
+    if not asked.weights:  # a record says nothing of these
+        state.put("weigh", asked.weigh)
+        state.put("pictures", asked.pictures)
+    metrics = [built["name"] for built in _filled(xai.METRICS, asked.metrics, visitor)]
+    if metrics:
+        metric_menu.tick(metrics)
+    methods = _filled(xai.METHODS, asked.methods, visitor)
+    if methods:
+        menu.tick([built["name"] for built in methods])
     if asked.target is not None:
         state.put(f"target {asked.model}", asked.target)
     if asked.against is not None:
         state.put(f"against {asked.model}", asked.against)
-    read = list(dict.fromkeys(filter(None, layers)))
+    read = list(dict.fromkeys(filter(None, (str(built.get("layer", "")) for built in methods))))
     if read:
         state.put(f"layer {asked.model}", read[0])
     if len(read) > 1:
         visitor.say(f"Maps of {', '.join(read)} were asked for. One layer is shown at a time: this is {read[0]}.")
+
+
+def _filled(registry: Registry[Any], specs: Sequence[Mapping[str, Any]], visitor: Session) -> list[dict[str, Any]]:
+    """Put the settings of methods or metrics into their widgets; which they are, with all their settings."""
+    found = []
+    for spec in specs:
+        try:
+            built = registry.build(spec).to_dict()
+        except SettingError as error:
+            visitor.say(str(error))
+            continue
+        found.append(built)
+        for key, value in built.items():
+            if key not in ("name", "layer"):
+                state.put(f"{built['name']}.{key}", value)
+    return found
 
 
 def model(visitor: Session) -> tuple[Model, bool]:
@@ -235,7 +239,9 @@ def fitting(name: str) -> list[samples.Sample]:
 
 
 def background(visitor: Session, name: str, image: Image) -> list[Image]:
-    """Choose the pictures that methods compare with, where their background is set to pictures."""
+    """Choose the pictures that methods compare with, where their background is set to pictures: `image`, too, if it is
+    one of them.
+    """
     state.start_with("background", "samples")
     source = st.segmented_control(
         "Background pictures",
@@ -252,6 +258,6 @@ def background(visitor: Session, name: str, image: Image) -> list[Image]:
         found = list(visitor.pictures.values())
     else:
         found = [samples.picture(one.key) for one in fitting(name)]
-    others = [one for one in found if one.sha256 != image.sha256]
-    st.caption(f"{len(others)} pictures" if len(others) != 1 else "1 picture")
-    return others
+    others = sum(one.sha256 != image.sha256 for one in found)
+    st.caption(f"{others} pictures" if others != 1 else "1 picture")
+    return found

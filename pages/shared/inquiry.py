@@ -18,8 +18,6 @@ from pages.shared.state import Session
 from xai_core.records import Image, Prediction
 
 if TYPE_CHECKING:
-    from streamlit.delta_generator import DeltaGenerator
-
     from xai_core.methods import Method
     from xai_core.models import Model
 
@@ -30,8 +28,8 @@ NO_PICTURES = "Its background is set to pictures, but there are none. Drop some 
 class Inquiry:
     """One picture, one model, one target and the methods that explain it.
 
-    `refused` are the methods that were chosen but say nothing here, with the reason. `place` is the wide column of the
-    page, where answers go.
+    `refused` are the methods that were chosen but say nothing here, with the reason. `background` are the pictures that
+    some methods compare with, the one that is asked about among them.
     """
 
     question: Question
@@ -39,7 +37,7 @@ class Inquiry:
     said: Prediction
     methods: Sequence[Method]
     refused: Sequence[tuple[str, str]]
-    place: DeltaGenerator
+    background: Sequence[Image]
 
 
 def inquire(visitor: Session) -> Inquiry | None:
@@ -48,6 +46,8 @@ def inquire(visitor: Session) -> Inquiry | None:
         visitor.began = True
         if words := state.read_address():
             visitor.ask(Question.from_address(words))
+    visitor.settle()
+    survey.settle(visitor)
     image = inputs.current(visitor)
     if image is None:
         panels.welcome(visitor)
@@ -74,7 +74,8 @@ def inquire(visitor: Session) -> Inquiry | None:
         target, chosen, against = targets.choose(said, model.name, visitor)
         methods, refused = menu.methods(model, visitor, survey.known(visitor, model))
         compared = [method for method in methods if "pictures" in method.to_dict().values()]
-        background = inputs.background(visitor, model.name, image) if compared else []
+        every = inputs.background(visitor, model.name, image) if compared else []
+        background = [one for one in every if one.sha256 != image.sha256]
         seed = inputs.seed()
     question = Question(
         sample=visitor.sample,
@@ -95,7 +96,7 @@ def inquire(visitor: Session) -> Inquiry | None:
         panels.prediction(said, target)
         if visitor.weights and visitor.weights != model.identity["weights_sha256"]:
             st.warning(f"{plain(model.name)} has other weights here than in the record, so its maps may differ.")
-    return Inquiry(question, Asked(model, image, target, seed, background), said, methods, refused, right)
+    return Inquiry(question, Asked(model, image, target, seed, background), said, methods, refused, every)
 
 
 def predict(visitor: Session, model: Model, image: Image) -> Prediction:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pages.shared import errors
-from pages.shared.state import Kept
+from pages.shared.state import Compared, Kept
 from xai_core.errors import AuditError, Cancelled
 from xai_core.records import Evidence, Explanation, Image, Prediction, Record, Score, Target
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
+    from xai_core.metrics import Metric
     from xai_core.models import Model
 
 UNWATCHED_SECONDS = 150.0  # work that no page has asked about for so long is given up; background tabs ask each minute
@@ -166,7 +167,7 @@ class Scoring(Arriving[Score]):
         self,
         model: Model,
         explained: Mapping[str, Explanation],
-        metrics: Sequence[str],
+        metrics: Sequence[Metric],
         keys: Mapping[tuple[str, str], str],
         due: Sequence[str],
         masks: Mapping[str, Image],
@@ -188,15 +189,15 @@ class Scoring(Arriving[Score]):
                 cancel=cancel,
             )
             for one, scores in zip(explained, found, strict=True):
-                self.arrived.extend((keys[one, name], score) for name, score in zip(metrics, scores, strict=True))
+                self.arrived.extend((keys[one, by.name], score) for by, score in zip(metrics, scores, strict=True))
 
         super().__init__(work, due)
 
 
-class Comparison(Arriving[Any]):
+class Comparison(Arriving[Compared]):
     """Comparing methods over several pictures: a table, under `key`. `pictures` come with their masks, by sha256.
 
-    `aim` says what is explained of a picture, by what the model says of it.
+    `aim` says what is explained of a picture, by what the model says of it. A picture is not in its own background.
     """
 
     def __init__(
@@ -204,29 +205,39 @@ class Comparison(Arriving[Any]):
         model: Model,
         pictures: Mapping[str, tuple[Image, Image | None]],
         methods: Sequence[Method],
-        metrics: Sequence[str],
+        metrics: Sequence[Metric],
         aim: Callable[[Prediction], Target],
         key: str,
         seed: int,
         background: Sequence[Image] = (),
     ) -> None:
-        images = [image for image, _ in pictures.values()]
-        masks = {sha256: mask for sha256, (_, mask) in pictures.items() if mask is not None}
-        common: dict[str, Any] = {"seed": seed, "background_images": background}
-
         def work(progress: Progress, cancel: threading.Event) -> None:
             from xai_core.pipeline import explain_many, predict
             from xai_core.score_table import score_table
             from xai_core.scoring import score_many
 
-            common.update(progress=progress, cancel=cancel)
-            wanted = [aim(predict(model, image)) for image in images]
-            self.stage = "Explaining"
-            made = explain_many(model, images, methods, wanted, failed=lambda *_: None, **common)
-            self.stage = "Scoring"
-            explained = [e for maps in made for e in maps]
-            scores = score_many(model, explained, metrics, masks=masks, **common)
-            self.arrived.append((key, score_table(explained, scores, seed=seed)))
+            explained, scores, failures = list[Explanation](), list[list[Score]](), dict[tuple[str, str], list[int]]()
+            for number, (image, mask) in enumerate(pictures.values(), 1):
+                self.stage = f"Picture {number} of {len(pictures)}"
+
+                def failed(_: int, one: int, error: AuditError, number: int = number) -> None:
+                    failures.setdefault((methods[one].label, str(error)), []).append(number)
+
+                others = [one for one in background if one.sha256 != image.sha256]
+                common: dict[str, Any] = {"seed": seed, "background_images": others, "cancel": cancel}
+                target = aim(predict(model, image))
+                [made] = explain_many(model, [image], methods, [target], failed=failed, progress=progress, **common)
+                masks = {} if mask is None else {image.sha256: mask}
+                scores += score_many(model, made, metrics, masks=masks, progress=progress, **common)
+                explained += made
+            self.stage = "Comparing"
+            table = score_table(explained, scores, seed=seed)
+            _ = table.agreement, table.comparisons  # take seconds: here, not where the page is drawn
+            left_out = [
+                f"{label} made no map of picture {', '.join(map(str, numbers))}: {why}"
+                for (label, why), numbers in failures.items()
+            ]
+            self.arrived.append((key, Compared(table, left_out)))
 
         super().__init__(work, [key])
 

@@ -18,6 +18,7 @@ from xai_core.registry import settings
 if TYPE_CHECKING:
     from xai_core.methods import Method
     from xai_core.models import Model
+    from xai_core.registry import Component
     from xai_core.validity import Validity
 
 FIRST = ("grad_cam", "lrp", "occlusion")  # the methods a visitor sees first: different families, valid everywhere
@@ -118,9 +119,14 @@ def _offered(cls: type[Method], verdict: Validity | None) -> dict[str, Any] | No
             return None
         if not drawn:
             return {}
-        with st.popover(":material/tune:", type="tertiary", width="content", help=f"Settings of {cls.label}"):
-            st.caption(f"Settings of {cls.label}")
-            return {field.name: _widget(f"{cls.name}.{field.name}", field) for field in drawn}
+        return widgets(cls, drawn)
+
+
+def widgets(cls: type[Component], drawn: Sequence[dataclasses.Field[Any]]) -> dict[str, Any]:
+    """The settings of a method or metric, behind a button."""
+    with st.popover(":material/tune:", type="tertiary", width="content", help=f"Settings of {cls.label}"):
+        st.caption(f"Settings of {cls.label}")
+        return {field.name: _widget(f"{cls.name}.{field.name}", field) for field in drawn}
 
 
 def _layer(model: Model, visitor: Session) -> str:
@@ -189,8 +195,8 @@ def _widget(key: str, field: dataclasses.Field[Any]) -> Any:
     )
 
 
-def changed(method: Method) -> Mapping[str, Any]:
-    """A method as a link holds it: settings that are at their default stay out."""
-    given = {field.name: getattr(method, field.name) for field in settings(type(method))}
-    default = {field.name: field.default for field in settings(type(method))}
-    return {"name": method.name, **{key: value for key, value in given.items() if value != default[key]}}
+def changed(component: Component) -> Mapping[str, Any]:
+    """A method or metric as a link holds it: settings that are at their default stay out."""
+    given = {field.name: getattr(component, field.name) for field in settings(type(component))}
+    default = {field.name: field.default for field in settings(type(component))}
+    return {"name": component.name, **{key: value for key, value in given.items() if value != default[key]}}

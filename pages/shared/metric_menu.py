@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import state
+from pages.shared import menu, state
 from pages.shared.errors import plain
+from xai_core.registry import settings
+
+if TYPE_CHECKING:
+    from xai_core.metrics import Metric
 
 USUAL = (
     "deletion",
@@ -51,15 +56,18 @@ def ticked() -> list[str]:
     return [name for _, members in in_order() for name in members if state.value(f"metric {name}")]
 
 
-def in_address() -> tuple[str, ...]:
+def in_address(chosen: Sequence[Metric]) -> tuple[Mapping[str, Any], ...]:
     """The choice as a link holds it: empty where it is the usual one."""
-    chosen = ticked()
-    return () if set(chosen) == {name for name in xai.METRICS if is_usual(name)} else tuple(chosen)
+    specs = {metric.name: menu.changed(metric) for metric in chosen}
+    every = [specs.get(name, {"name": name}) for name in ticked()]
+    usual = [{"name": name} for _, members in in_order() for name in members if is_usual(name)]
+    return () if every == usual else tuple(every)
 
 
-def metrics(marked: bool) -> list[str]:
-    """Choose metrics. Those that need marked evidence are offered where some is `marked`."""
+def metrics(marked: bool) -> list[Metric]:
+    """Choose metrics and their settings. Those that need marked evidence are offered where some is `marked`."""
     chosen = [name for name in ticked() if marked or not xai.METRICS[name].needs_mask]
+    asked: dict[str, dict[str, Any]] = {}
     title = f"Metrics · {len(chosen)} of {len(xai.METRICS)} chosen"
     with st.expander(title, key="metrics", icon=":material/straighten:"):
         with st.container(horizontal=True, gap="small"):
@@ -70,16 +78,21 @@ def metrics(marked: bool) -> list[str]:
             with columns[number % 2]:
                 st.markdown(f"**{aspect[:1].upper()}{aspect[1:]}**")
                 for name in members:
-                    _offered(name, marked)
-    return chosen
+                    asked[name] = _offered(name, marked)
+    return [xai.METRICS.build({"name": name, **asked[name]}) for name in chosen]
 
 
-def _offered(name: str, marked: bool) -> None:
-    cls = xai.METRICS[name]
+def _offered(name: str, marked: bool) -> dict[str, Any]:
+    """A metric to tick, with its settings behind a button."""
+    cls, given = xai.METRICS[name], dict[str, Any]()
     label = f"{cls.label} {ARROWS[cls.better]}".strip()
     if cls.needs_mask and not marked:
         st.checkbox(label, False, key=f"unmarked {name}", disabled=True)
         st.caption(NO_MASK)
-        return
-    st.checkbox(label, key=f"metric {name}", persist_state="session")
+        return given
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"offered {name}"):
+        chosen = st.checkbox(label, key=f"metric {name}", persist_state="session", width="stretch")
+        if chosen and (drawn := settings(cls)):
+            given = menu.widgets(cls, drawn)
     st.caption(plain(cls.summary()))
+    return given

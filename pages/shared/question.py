@@ -21,9 +21,9 @@ class Question:
     """Everything that is asked but the pictures themselves.
 
     `picture` is the sha256 of an upload, or its beginning. `target` is None for the predicted class, `against` for its
-    strongest rival. `methods` are as `METHODS.build` takes them. `weigh` asks for the evidence of each map. `metrics`
-    and `pictures` belong to comparing methods; no metrics are the usual ones. `weights` is the sha256 of the weights
-    that a record was made with, empty for a link.
+    strongest rival. `methods` and `metrics` are as their registries build them. `weigh` asks for the evidence of each
+    map. `metrics` and `pictures` belong to comparing methods; no metrics are the usual ones. `weights` is the sha256 of
+    the weights that a record was made with, empty for a link.
     """
 
     sample: str = ""
@@ -37,7 +37,7 @@ class Question:
     background: str = "samples"
     seed: int | None = None
     weigh: bool = True
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[Mapping[str, Any], ...] = ()
     pictures: str = "this"
     weights: str = ""
 
@@ -49,12 +49,12 @@ class Question:
         words["kind"] = "" if self.kind == "logit" else self.kind
         words["against"] = "" if self.kind != "contrast" or self.against is None else str(self.against)
         words["method"] = [str(method["name"]) for method in self.methods]
-        for method in self.methods:
-            words |= {f"{method['name']}.{key}": str(value) for key, value in method.items() if key != "name"}
+        words["metric"] = [str(metric["name"]) for metric in self.metrics]
+        for one in (*self.methods, *self.metrics):
+            words |= {f"{one['name']}.{key}": str(value) for key, value in one.items() if key != "name"}
         words["background"] = "" if self.background == "samples" else self.background
         words["seed"] = "" if self.seed is None else str(self.seed)
         words["weigh"] = "" if self.weigh else "false"
-        words["metric"] = list(self.metrics)
         words["pictures"] = "" if self.pictures == "this" else self.pictures
         return {key: value for key, value in words.items() if value}
 
@@ -62,10 +62,16 @@ class Question:
     def from_address(cls, words: Mapping[str, Sequence[str]]) -> Question:
         """From the query of a link. What is no number is left out; names are checked where they are used."""
         one = {key: values[-1][:TEXT_LIMIT] for key, values in words.items() if values}
-        methods = []
-        for name in dict.fromkeys(words.get("method", [])):
-            own = {key.partition(".")[2]: value for key, value in one.items() if key.startswith(f"{name}.")}
-            methods.append({"name": name[:TEXT_LIMIT], **own})
+
+        def specs(kind: str) -> list[Mapping[str, Any]]:
+            return [
+                {
+                    "name": name[:TEXT_LIMIT],
+                    **{key.partition(".")[2]: value for key, value in one.items() if key.startswith(f"{name}.")},
+                }
+                for name in dict.fromkeys(words.get(kind, []))
+            ]
+
         return cls(
             sample=one.get("sample", ""),
             picture=one.get("picture", ""),
@@ -74,11 +80,11 @@ class Question:
             target=_number(one.get("target", "")),
             kind=kind if (kind := one.get("kind", "")) in KINDS else "logit",
             against=_number(one.get("against", "")),
-            methods=tuple(methods[:MOST_METHODS]),
+            methods=tuple(specs("method")[:MOST_METHODS]),
             background=source if (source := one.get("background", "")) in BACKGROUNDS else "samples",
             seed=_number(one.get("seed", "")),
             weigh=one.get("weigh", "") != "false",
-            metrics=tuple(name[:TEXT_LIMIT] for name in dict.fromkeys(words.get("metric", [])))[:MOST_METRICS],
+            metrics=tuple(specs("metric")[:MOST_METRICS]),
             pictures=which if (which := one.get("pictures", "")) in PICTURES else "this",
         )
 

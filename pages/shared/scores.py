@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import answers, inputs, jobs, samples, targets, viewer
-from pages.shared.answers import Asked, some
+from pages.shared import answers, inputs, jobs, samples, targets, viewer, watch
+from pages.shared.answers import Asked, identity, some
 from pages.shared.cached import digest
 from pages.shared.inquiry import Inquiry
-from pages.shared.state import Session
+from pages.shared.state import Compared, Session
 from xai_core.records import Evidence, Explanation, Image, Score
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
+    from xai_core.metrics import Metric
     from xai_core.score_table import ScoreTable
 
 
@@ -45,16 +46,16 @@ def of_one(
     visitor: Session,
     asked: Asked,
     explained: Mapping[str, Explanation],
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
     mask: Image | None,
     waiting: bool,
 ) -> dict[str, list[Score]]:
     """The scores of every map that has them all, by the map's key, as far as they are there. Maps go first."""
     marked = "" if mask is None else mask.sha256
     keys = {
-        digest(map=one, metric=name, mask=marked if xai.METRICS[name].needs_mask else ""): (one, name)
+        digest(map=one, metric=by.to_dict(), mask=marked if by.needs_mask else ""): (one, by.name)
         for one in explained
-        for name in metrics
+        for by in metrics
     }
 
     def start(wanted: Sequence[str]) -> jobs.Scoring:
@@ -64,7 +65,7 @@ def of_one(
         return jobs.Scoring(
             asked.model,
             {one: e for one, e in explained.items() if one in chosen},
-            [name for name in metrics if name in asked_for],
+            [by for by in metrics if by.name in asked_for],
             {place: key for key, place in keys.items()},
             wanted,
             {} if mask is None else {asked.image.sha256: mask},
@@ -81,7 +82,7 @@ def of_one(
     for key, score in found.items():
         one, name = keys[key]
         by_map.setdefault(one, {})[name] = score
-    complete = [name for name in metrics if all(name in scores for scores in by_map.values())]
+    complete = [by.name for by in metrics if all(by.name in scores for scores in by_map.values())]
     return {one: [scores[name] for name in complete] for one, scores in by_map.items()} if complete else {}
 
 
@@ -96,7 +97,8 @@ def table_of_one(
 
     shown = list(scores)
     verdicts = [evidence[key].verdict if key in evidence else "" for key in shown]
-    mark = digest(maps=shown, metrics=[dict(one.metric) for one in scores[shown[0]]], verdicts=verdicts)
+    values = [[(dict(one.metric), one.value) for one in scores[key]] for key in shown]
+    mark = digest(maps=shown, scores=values, verdicts=verdicts)
     if mark not in visitor.tables.kept:
         maps = [explained[key] for key in shown]
         weighed = [evidence.get(key) for key in shown]
@@ -111,16 +113,19 @@ def table_of_several(
     visitor: Session,
     inquiry: Inquiry,
     methods: Sequence[Method],
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
     pictures: Mapping[str, tuple[Image, Image | None]],
-) -> ScoreTable | None:
-    """The table over several pictures, begun when the person says so: that can take minutes."""
+) -> Compared | None:
+    """The comparison over several pictures, begun when the person says so: that can take minutes."""
     asked, question = inquiry.asked, inquiry.question
-    key = digest(
+    key = digest(  # nothing of the picture that is looked at: to look at another does not end the comparison
         pictures={sha256: mask and mask.sha256 for sha256, (_, mask) in pictures.items()},
-        maps=[asked.key(method) for method in methods],
+        model=identity(asked.model),
+        methods=[method.fitted(asked.model).to_dict() for method in methods],
+        metrics=[by.to_dict() for by in metrics],
         target=[question.target, question.kind, question.against],
-        metrics=list(metrics),
+        seed=asked.seed,
+        background=[one.sha256 for one in inquiry.background],
     )
 
     def start(_: Sequence[str]) -> jobs.Comparison:
@@ -132,14 +137,14 @@ def table_of_several(
             lambda said: targets.aimed(said, question.target, question.kind, question.against),
             key,
             asked.seed,
-            asked.background,
+            inquiry.background,
         )
 
     def begin() -> None:
         visitor.comparing = key
 
-    if key != visitor.comparing and key not in visitor.tables.kept:
-        visitor.tables.settle(())
+    if key not in visitor.comparisons.kept and key != visitor.comparing:
+        visitor.comparisons.settle(())
         words = f"Compare on {some(len(pictures), 'picture')}"
         st.button(words, key="compare", type="primary", icon=":material/play_arrow:", on_click=begin)
         st.caption(
@@ -147,4 +152,17 @@ def table_of_several(
             "is explained for the class that is predicted for it. Maps of several pictures are not weighed."
         )
         return None
-    return answers.work(visitor.tables, [key], start, "table").get(key)
+    found = answers.work(visitor.comparisons, [key], start, "comparison").get(key)
+    if found is not None:
+        visitor.comparing = ""
+    return found
+
+
+def meanwhile(visitor: Session) -> None:
+    """The comparison that goes on while something else is looked at."""
+    if (job := visitor.comparisons.job) is not None:
+
+        def stop() -> None:
+            visitor.comparing = ""
+
+        watch.progress(job, lambda: f"Comparing methods · {job.stage}", stop, "cancel comparison")

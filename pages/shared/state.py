@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 KEPT_MAPS = 160  # per visitor: five questions to every method
 KEPT_SCORES = 4096
-KEPT_TABLES = 4  # each holds its maps
+KEPT_TABLES = 4  # of one picture
+KEPT_COMPARISONS = 2  # each holds the maps of all its pictures
 KEPT_PREDICTIONS = 256
 KEPT_PICTURES = 32
 KEPT_PIXELS = 120_000_000  # of all pictures of one visitor together: 360 MB
@@ -35,6 +36,14 @@ class Kept:
 
     explanation: Explanation
     work: Job
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Methods compared over several pictures, and a sentence for each that made no map of some."""
+
+    table: ScoreTable
+    left_out: Sequence[str]
 
 
 @dataclass
@@ -100,7 +109,8 @@ class Session:
     evidence: Answers[Evidence] = field(default_factory=lambda: Answers(KEPT_MAPS))  # by the key of the map
     scores: Answers[Score] = field(default_factory=lambda: Answers(KEPT_SCORES))
     tables: Answers[ScoreTable] = field(default_factory=lambda: Answers(KEPT_TABLES))
-    comparing: str = ""  # the table over several pictures that the person asked for
+    comparisons: Answers[Compared] = field(default_factory=lambda: Answers(KEPT_COMPARISONS))
+    comparing: str = ""  # the comparison that the person asked for and has not got yet
     predictions: OrderedDict[str, Prediction] = field(default_factory=OrderedDict)
     heard: bool = False  # the browser has asked whether what it waits for is there
     saving: Job | None = None
@@ -145,9 +155,18 @@ class Session:
     @property
     def jobs(self) -> list[Job]:
         """All the work that goes on, or has ended unseen."""
-        answers = (self.maps, self.scores, self.evidence, self.tables)
-        every = (*(one.job for one in answers), self.saving, self.surveying)
+        every = (*(one.job for one in self._answers), self.saving, self.surveying)
         return [job for job in every if job is not None]
+
+    def settle(self) -> None:
+        """Take what has arrived, whichever page asked for it."""
+        for one in self._answers:
+            if one.job is not None:
+                one.settle(one.job.due)
+
+    @property
+    def _answers(self) -> tuple[Answers[Any], ...]:
+        return self.maps, self.scores, self.evidence, self.comparisons
 
     def predicted(self, digest: str, prediction: Prediction) -> None:
         """Remember a prediction."""

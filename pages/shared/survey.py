@@ -27,7 +27,6 @@ def known(visitor: Session, model: Model) -> Sequence[Validity]:
 def panel(visitor: Session, asked: Asked) -> None:
     """The table of all methods, and a button that measures them."""
     model = asked.model
-    settle(visitor)
     with st.expander("Which methods are valid for this model", icon=":material/fact_check:", key="survey"):
         if (job := visitor.surveying) is not None:
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 import xai_core as xai
-from pages.shared import metric_menu, score_panels, viewer
+from pages.shared import jobs, metric_menu, score_panels, viewer
 from pages.shared.question import Looks, Question
+from pages.shared.state import Session
 from tests.pages.conftest import ROOT, Opener, drop, drop_mask, png, settled, words
 from xai_core.errors import SettingError
 from xai_core.records import Check, Evidence
@@ -30,6 +31,8 @@ def visitor(app):
 
 def table(app):
     """The table shown last."""
+    if app.session_state["pictures"] != "this":
+        return next(reversed(visitor(app).comparisons.kept.values())).table
     return next(reversed(visitor(app).tables.kept.values()))
 
 
@@ -75,9 +78,36 @@ def test_an_upload_can_bring_its_mask_and_one_of_another_shape_is_refused(compar
     mask = truth_beside(picture)
     wanted = xai.score(xai.load_model("demo-xray"), found.maps[0][0], "mass_accuracy", mask=mask).value
     assert found.cells[0][1].mean == pytest.approx(wanted, abs=1e-9)
+    whole = io.BytesIO()
+    Image.new("L", (256, 256), 255).save(whole, "PNG")
+    [remove] = [button for button in app.button if button.label == "Remove the mask"]
+    remove.click()
+    settled(app)
+    drop_mask(app, "whole.png", whole.getvalue())
+    assert table(app).cells[0][1].mean == pytest.approx(1)  # not what the last mask gave
     app.button(key="remove").click()
     settled(app)
     assert not visitor(app).masks
+
+
+def test_a_metric_s_settings_are_asked_for_and_stand_in_the_address(compare: Opener):
+    app = compare(**XRAY, method="grad_cam", metric="deletion", **{"deletion.baseline": "mean"})
+    [column] = table(app).columns
+    assert column.metric["baseline"] == "mean"
+    wanted = xai.score(xai.load_model("demo-xray"), table(app).maps[0][0], "deletion", baseline="mean").value
+    assert table(app).cells[0][0].mean == pytest.approx(wanted, abs=1e-9)
+    app.selectbox(key="deletion.baseline").set_value("black")
+    settled(app)
+    assert table(app).columns[0].metric["baseline"] == "black"
+    assert app.query_params["deletion.baseline"] == "black"
+
+
+def test_without_a_method_there_is_nothing_to_compare(compare: Opener):
+    app = compare(**XRAY, method="grad_cam", metric="sparseness")
+    app.checkbox(key="use grad_cam").uncheck()
+    settled(app)
+    assert "Choose a method in the sidebar." in words(app)
+    assert "Scores" not in [header.value for header in app.header]
 
 
 def test_an_undefined_score_is_said_with_its_reason(compare: Opener):
@@ -122,10 +152,19 @@ def test_the_address_holds_the_metrics_and_leaves_the_usual_ones_out(compare: Op
     app = compare(**XRAY, method="grad_cam", metric=["sparseness", "crystal_ball"])
     assert "crystal" in " ".join(error.value for error in app.error)
     asked = Question.from_address({key: list(np.atleast_1d(value)) for key, value in app.query_params.items()})
-    assert asked.metrics == ("sparseness",)
+    assert asked.metrics == ({"name": "sparseness"},)
     assert not asked.weigh
     assert Question.from_address(Question().to_address()) == Question()
     assert Question.from_address({"pictures": ["nonsense"]}).pictures == "this"
+
+
+def test_what_ended_while_another_page_was_open_is_taken():
+    ended = jobs.Arriving(lambda *_: None, ["a"])
+    ended.wait(5)
+    somebody = Session()
+    somebody.scores.job = ended
+    somebody.settle()
+    assert somebody.jobs == []
 
 
 def test_cancelled_scores_leave_the_maps_and_can_be_run(compare: Opener):
