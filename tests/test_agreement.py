@@ -49,6 +49,13 @@ def test_equal_pixels_are_all_among_the_highest() -> None:
     assert highest(np.zeros((5, 5))).all()
 
 
+def test_the_ground_of_a_sparse_map_is_not_among_the_highest() -> None:
+    one, other = np.zeros((2, 10, 10))
+    one[:2, :2], other[-2:, -2:] = 1, 1
+    assert np.array_equal(highest(one), one == 1)
+    assert overlap(highest(one), highest(other)) == 0
+
+
 @pytest.mark.parametrize(
     ("first", "second", "iou"),
     [(slice(0, 4), slice(2, 6), 2 / 6), (slice(0, 4), slice(4, 8), 0.0), (slice(0, 4),) * 2 + (1.0,)],

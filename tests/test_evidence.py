@@ -13,7 +13,7 @@ from scipy.stats import kstest
 from torch import nn
 
 import xai_core as xai
-from tests.conftest import SIDE, wrapped
+from tests.conftest import SIDE, convolutions, seeded, wrapped
 from xai_core import evidence
 from xai_core.errors import Cancelled, SettingError
 from xai_core.evidence import location_checks, p_value, placed, verdict, weigh, weigh_many
@@ -161,6 +161,22 @@ def test_the_runner_up_of_a_map_that_never_looks_at_the_target_is_the_same(cnn: 
     check = named(weigh(cnn, xai.explain(cnn, image, "eigen_cam")).checks)["class contrast"]
     assert check.passed is False
     assert check.value == pytest.approx(1)
+
+
+def test_a_regression_has_no_runner_up(image: Image) -> None:
+    model = xai.wrap_model(
+        seeded(convolutions), labels=["age", "height", "weight"], input_size=(3, SIDE, SIDE), mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25), task="regression", device="cpu",
+    )  # fmt: skip
+    found = named(weigh(model, xai.explain(model, image, "saliency", target=0)).checks)
+    assert found["class contrast"].passed is None
+
+
+def test_pictures_to_compare_with_are_asked_for_again(cnn: Model, image: Image, images: list[Image]) -> None:
+    e = xai.explain(cnn, image, {"name": "deep_shap", "background": "pictures"}, background_images=images[1:])
+    with pytest.raises(SettingError, match="pictures"):
+        weigh(cnn, e)
+    assert weigh(cnn, e, background_images=images[1:]).checks
 
 
 def test_only_chance_is_asked_to_repeat_itself(cnn: Model, image: Image) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 import xai_core as xai
 from tests.conftest import ROOT, SIDE, quick, seeded, wrapped
+from xai_core.drawing_weights import draw, drawn_layers
 from xai_core.metrics import Maps
 from xai_core.models import Model
 from xai_core.pipeline import explain_many
@@ -265,6 +266,32 @@ def test_weight_randomisation_looks_at_networks_spread_over_the_cascade(cnn: Mod
     assert every.value == pytest.approx(np.mean(wanted), abs=1e-6)
     assert last.value == pytest.approx(wanted[-1], abs=1e-6)
     assert every.passes.forward == 3
+
+
+def test_every_weight_of_a_network_is_drawn_anew(transformer: Model) -> None:
+    """Also those that no layer's rule knows: class token and position embeddings."""
+    noisy = copy.deepcopy(transformer.module)
+    with torch.no_grad():
+        for weights in noisy.parameters():
+            weights += torch.randn_like(weights)
+    attention = nn.MultiheadAttention(8, 2)
+    for module in (noisy, nn.ModuleList([attention])):
+        drawn = copy.deepcopy(module)
+        for number, name in enumerate(drawn_layers(drawn)):
+            draw(drawn.get_submodule(name), number)
+        before = dict(module.named_parameters())
+        kept = [name for name, weights in drawn.named_parameters() if (weights == before[name]).any(0).all()]
+        assert [name for name in kept if not name.endswith("bias")] == []
+
+
+def test_a_network_without_weights_has_none_to_draw(image: Image) -> None:
+    class Plain(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3))
+
+    model = wrapped(Plain())
+    [found] = scores(model, [xai.explain(model, image, "input_x_gradient")], "weight_randomisation")
+    assert "has no weights" in found.why
 
 
 def test_the_published_sanity_check_holds_on_the_demo_network() -> None:

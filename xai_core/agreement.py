@@ -17,10 +17,15 @@ def rank_correlations(values: np.ndarray) -> np.ndarray:
 
 
 def highest(values: np.ndarray, share: float = 0.1) -> np.ndarray:
-    """(h, w) bool: the pixels as high as that share of all; more of them where some are equal."""
+    """(h, w) bool: the pixels as high as that share of all; more of them where some are equal.
+
+    Only those above, where so many are equal that they are the map's ground rather than its heights.
+    """
     count = max(1, round(share * values.size))
-    mask: np.ndarray = values >= np.partition(values, -count, axis=None)[-count]
-    return mask
+    least = np.partition(values, -count, axis=None)[-count]
+    mask: np.ndarray = values >= least
+    above: np.ndarray = values > least
+    return above if mask.sum() > 2 * count and above.any() else mask
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -50,7 +50,7 @@ def ranking(table: ScoreTable) -> Any:
             + (" n: a mean over fewer pictures than the rivals', not ranked." if len(table.pictures) > 1 else "")
             + (
                 " Below the line: of how many methods a control's mean is better. By faithfulness, randomisation and "
-                "ground truth, a method that a control beats shows nothing."
+                "ground truth, a method that a control beats is not told from it."
                 if table.controls
                 else ""
             )

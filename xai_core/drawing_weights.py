@@ -25,18 +25,25 @@ def drawing(seed: int) -> Iterator[None]:
 
 
 def drawn_layers(network: nn.Module) -> list[str]:
-    """The names of all layers that can be drawn anew, from the head down: the reverse of how they were declared."""
-    named = [name for name, part in network.named_modules() if _can_be_drawn(part)]
+    """The names of all layers with weights of their own, from the head down: the reverse of how they were declared."""
+    named = [name for name, part in network.named_modules() if next(part.parameters(recurse=False), None) is not None]
     return named[::-1]
 
 
 def draw(layer: nn.Module, seed: int) -> None:
-    """Give `layer` the weights that a new one would start with. The same seed gives the same ones on every device."""
-    fresh = copy.deepcopy(layer).cpu()
-    with drawing(seed):
-        fresh.reset_parameters()  # type: ignore[operator]
-    layer.load_state_dict(fresh.state_dict())
+    """Give `layer` the weights that a new one would start with. The same seed gives the same ones on every device.
 
-
-def _can_be_drawn(part: nn.Module) -> bool:
-    return callable(getattr(part, "reset_parameters", None)) and next(part.parameters(recurse=False), None) is not None
+    Weights that no rule tells how to start, such as the position embeddings of a transformer, are shuffled.
+    """
+    for rule in ("reset_parameters", "_reset_parameters"):  # the second is that of nn.MultiheadAttention
+        if callable(getattr(layer, rule, None)):
+            fresh = copy.deepcopy(layer).cpu()
+            with drawing(seed):
+                getattr(fresh, rule)()
+            layer.load_state_dict(fresh.state_dict())
+            return
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in layer.parameters(recurse=False):
+            order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
+            weights.copy_(weights.flatten()[order].view_as(weights))

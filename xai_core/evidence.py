@@ -8,11 +8,12 @@
 
 The placement check asks the model itself. The highest pixels are covered, and then kept alone, and so are those of
 the same map shifted to every other place of a grid, the picture taken as a torus: same values, same texture, wrong
-place. The places form a group, so if the map carries nothing they are all alike, and the share of them that does at
-least as well is an exact p-value, never below 1 / (1 + shifts) (Phipson & Smyth, 2010, equation 2,
-https://doi.org/10.2202/1544-6115.1585). It is a statement about the network, not about the picture: where a network
-leans on a marker, the marker passes and the fracture does not. The borders of what is covered are soft: a hard one is
-an edge that no picture has, and a network that looks for thin lines answers to it more than to what was covered.
+place. But for the rounding of shifts to pixels the places form a group, so if the map carries nothing they are all
+alike, and the share of them that does at least as well is an exact p-value, never below 1 / (1 + shifts) (Phipson &
+Smyth, 2010, equation 2, https://doi.org/10.2202/1544-6115.1585). It is a statement about the network, not about the
+picture: where a network leans on a marker, the marker passes and the fracture does not. The borders of what is covered
+are soft: a hard one is an edge that no picture has, and a network that looks for thin lines answers to it more than to
+what was covered.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from xai_core.agreement import highest, overlap, rank_correlation
 from xai_core.baselines import blurred
 from xai_core.drawing_weights import drawn_layers
-from xai_core.errors import AuditError, Cancelled
+from xai_core.errors import AuditError, Cancelled, SettingError
 from xai_core.masking import counts, ranks, replaced
 from xai_core.methods import METHODS
 from xai_core.metrics import Maps
@@ -94,10 +95,10 @@ def weigh_many(
 ) -> list[Evidence]:
     """How far each map can be believed, for the model that made it.
 
-    Costs about 720 small passes per map, 360 more per picture for the controls and, where these can be asked, three
-    maps by the same method. `seed` draws weights and noise. `background_images` are those that the maps were compared
-    with. `progress` is told (pictures through the network, pictures in all), `each` of every verdict as soon as it is
-    there. Raises SettingError where model and maps do not belong together, Cancelled once `cancel` is set.
+    Costs about 720 small passes per map, 360 more per picture and grid for the controls and, where these can be asked,
+    three maps by the same method. `seed` draws weights and noise. `background_images` are those that the maps were
+    compared with. `progress` is told (pictures through the network, pictures in all), `each` of every verdict as soon
+    as it is there. Raises SettingError where model and maps do not belong together, Cancelled once `cancel` is set.
     """
     total = 0
     asked = model.asked(
@@ -106,10 +107,14 @@ def weigh_many(
         background=seen(model, background_images),
     )
     groups = grouped(explanations)
-    every = [gather(asked, [explanations[i] for i in rows], seed=seed) for rows in groups]
-    total = sum(_cost(maps) for maps in every)
+
+    def gathered(rows: Sequence[int]) -> Maps:
+        return gather(asked, [explanations[i] for i in rows], seed=seed)
+
+    total = sum(map(_cost, map(gathered, groups)))
     found: dict[int, Evidence] = {}
-    for rows, maps in zip(groups, every, strict=True):
+    for rows in groups:
+        maps = gathered(rows)  # again: those of all pictures at once would fill the memory
         shown = iter(range(len(maps)))
         for i in rows:
             before = maps.model.sent
@@ -145,7 +150,7 @@ def _checks(maps: Maps, row: int) -> list[Check]:
 def _asked(ask: Callable[[Maps, int], Check], maps: Maps, row: int) -> Check:
     try:
         return ask(maps, row)
-    except Cancelled:
+    except (Cancelled, SettingError):
         raise
     except AuditError as error:
         return Check(ask.__name__.removeprefix("_").replace("contrast", "class contrast"), None, f"Not asked: {error}")
@@ -206,12 +211,11 @@ def _randomisation(maps: Maps, row: int) -> Check:
         return Check("randomisation", None, "Not asked: the network has no layers that could be drawn anew.")
     *_, (_, other) = islice(maps.model.redrawn(maps.seed), count)
     alike = rank_correlation(maps.values[row], maps.again(maps.x, [maps.target], model=other, rows=[row])[0, 0])
-    passed = not alike > RANDOMISATION_LIMIT
-    alike = 0.0 if math.isnan(alike) else alike
-    said = (
-        f"With its last {count} of {layers} layers replaced by random ones, the network gets a map that is ordered "
-        f"{_alike(alike)} (rank correlation {alike:.2f})"
-    )
+    said = f"With its last {count} of {layers} layers replaced by random ones, the network gets "
+    if math.isnan(alike):
+        return Check("randomisation", True, f"{said}an empty map: this one rests on what it has learned.")
+    passed = alike <= RANDOMISATION_LIMIT
+    said += f"a map that is ordered {_alike(alike)} (rank correlation {alike:.2f})"
     end = "." if passed else ": this map shows little of what the network has learned."
     return Check("randomisation", passed, said + end, alike, RANDOMISATION_LIMIT)
 
@@ -298,7 +302,8 @@ def _effect(found: np.ndarray) -> float:
 
 
 def _in_points(probability: float) -> str:
-    return f"{100 * probability:.0f} percentage points"
+    points = 100 * probability
+    return f"{points:.0f} percentage points" if abs(points) >= 10 else f"{points + 0.0:.1f} percentage points"
 
 
 def _swayed(maps: Maps, places: torch.Tensor) -> np.ndarray:

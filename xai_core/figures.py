@@ -27,7 +27,7 @@ from xai_core.colours import (
     palette,
     scale_of,
 )
-from xai_core.records import Explanation, Prediction
+from xai_core.records import Evidence, Explanation, Prediction
 
 __all__ = [
     "COLOUR_MAPS",
@@ -57,11 +57,12 @@ def panels(
     clip: float = 99.5,
     scale: Scale | None = None,
     title: str | None = None,
+    evidence: Evidence | None = None,
 ) -> Any:
     """A matplotlib Figure, 12 inches wide: picture, map with its colour bar, overlay, prediction, and provenance.
 
-    `scale` is given where several figures share one; by default it is this map's own. Raises SettingError as
-    `scale_of`, `palette` and `overlay` do.
+    `scale` is given where several figures share one; by default it is this map's own. `evidence`, where the map was
+    weighed, stands above it as verdict and first reason. Raises SettingError as `scale_of`, `palette` and `overlay` do.
     """
     e = explanation
     colour_map = colour_map or default_colour_map(e.values)
@@ -69,7 +70,8 @@ def panels(
     label = clean(str(e.target), 60)
     head = textwrap.wrap(f"How to read it: {reading(e, scale, colour_map, clip)}", 172)
     foot = [line for text in provenance(e) for line in textwrap.wrap(text, 205, subsequent_indent="    ")][:14]
-    side, top = 2.5, 0.72 + 0.17 * len(head)
+    judged = textwrap.wrap(clean(_weighed(evidence), 400), 172) if evidence else []
+    side, top = 2.5, 0.72 + 0.17 * (len(judged) + len(head))
     page = Canvas(12, top + 0.3 + side + 0.3 + 0.155 * len(foot) + 0.12)
 
     page.text(
@@ -77,7 +79,8 @@ def panels(
     )
     notice = clean(str(e.model.get("notice", "")), 70)
     page.text(11.65, 0.36, notice, 9, ALARM, bold=True, align="right")
-    page.lines(0.35, 0.66, head, 8.5, 0.17, ALARM if e.flat else INK)
+    page.lines(0.35, 0.66, judged, 8.5, 0.17, _verdict_colour(evidence))
+    page.lines(0.35, 0.66 + 0.17 * len(judged), head, 8.5, 0.17, ALARM if e.flat else INK)
 
     top += 0.22
     page.text(0.35, top - 0.09, "What the model saw", 9, bold=True)
@@ -105,15 +108,17 @@ def sheet(
     clip: float = 99.5,
     shared_scale: bool = False,
     title: str | None = None,
+    evidence: Sequence[Evidence | None] = (),
 ) -> Any:
     """A matplotlib Figure: one row per explanation, with the picture, the map and its colour bar, and the overlay.
 
     More than MANY are put into a grid, with what there is to say of each cut short. `shared_scale` puts all maps on one
-    scale; otherwise each has its own, which its colour bar shows.
+    scale; otherwise each has its own, which its colour bar shows. `evidence` is what each map was weighed as.
     """
     common = scale_of([e.values for e in explanations], clip) if shared_scale else None
     draw = _rows if len(explanations) <= MANY else _grid
-    return draw(explanations, _heading(explanations[0], prediction, title), opacity, colour_map, clip, common)
+    weighed = evidence or [None] * len(explanations)
+    return draw(explanations, weighed, _heading(explanations[0], prediction, title), opacity, colour_map, clip, common)
 
 
 def _heading(first: Explanation, prediction: Prediction | None, title: str | None) -> str:
@@ -129,6 +134,7 @@ def _heading(first: Explanation, prediction: Prediction | None, title: str | Non
 
 def _rows(
     explanations: Sequence[Explanation],
+    evidence: Sequence[Evidence | None],
     heading: str,
     opacity: float,
     colour_map: str | None,
@@ -142,7 +148,7 @@ def _rows(
     heads = ("What the model saw", "Attribution map", f"Overlay, {100 * opacity:.0f} %")
     for x, text in zip((2.4, 4.4, 7.4), heads, strict=True):
         page.text(x, 0.83, text, 8.5, bold=True)
-    for row, e in enumerate(explanations):
+    for row, (e, weighed) in enumerate(zip(explanations, evidence, strict=True)):
         top = 0.92 + row * (side + 0.14)
         colours = colour_map or default_colour_map(e.values)
         scale = common or scale_of([e.values], clip)
@@ -153,7 +159,9 @@ def _rows(
             str(e.passes),
         ]
         lines = [line for text in about for line in textwrap.wrap(clean(text, 70), 34, subsequent_indent="  ")]
-        page.lines(0.3, top + 0.38, lines[:9], 7.3, 0.145, GREY)
+        judged = textwrap.wrap(clean(_weighed(weighed), 160), 38) if weighed else []
+        page.lines(0.3, top + 0.36, judged, 7.3, 0.145, _verdict_colour(weighed))
+        page.lines(0.3, top + 0.38 + 0.145 * len(judged), lines[: 11 - len(judged)], 7.3, 0.145, GREY)
         page.picture(2.4, top, side, e.pixels)
         width, height = page.picture(4.4, top, side, heatmap(e.values, scale, colours))
         if scale is None or e.flat:
@@ -166,6 +174,7 @@ def _rows(
 
 def _grid(
     explanations: Sequence[Explanation],
+    evidence: Sequence[Evidence | None],
     heading: str,
     opacity: float,
     colour_map: str | None,
@@ -195,7 +204,7 @@ def _grid(
         0.17,
         GREY,
     )
-    for number, e in enumerate(explanations):
+    for number, (e, weighed) in enumerate(zip(explanations, evidence, strict=True)):
         left, top = 0.3 + number % columns * wide, 2.42 + number // columns * high
         colours = colour_map or default_colour_map(e.values)
         scale = common or scale_of([e.values], clip)
@@ -205,6 +214,8 @@ def _grid(
         if e.gap is not None:
             about = f"{'' if e.valid else 'not valid: '}gap {percent(e.gap)}"
         colour = GREY if e.valid else ALARM
+        if weighed:
+            about, colour = "  ·  ".join(filter(None, [weighed.verdict, about])), _verdict_colour(weighed)
         page.text(
             left + wide - 0.22, top + 0.12, clean(about, 56 - 3 * len(e.method["name"]) // 2), 7, colour, align="right"
         )
@@ -226,6 +237,15 @@ def _grid(
             page.text(left + width / 2, top + height + 0.21, said, 6.8, GREY, align="center")
         page.text(left + side + 0.06, top + height + 0.21, cost, 6.8, GREY)
     return page.figure
+
+
+def _weighed(evidence: Evidence) -> str:
+    """The verdict and the first of the sentences it rests on."""
+    return f"Evidence: {evidence.verdict}. {' '.join(evidence.reasons[:1])}".strip()
+
+
+def _verdict_colour(evidence: Evidence | None) -> str:
+    return ALARM if evidence and evidence.verdict in ("no evidence", "not valid for this model") else INK
 
 
 def _number(value: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import xai_core as xai
-from xai_core.errors import AuditError, SettingError
+from xai_core.errors import AuditError, SettingError, UnsupportedError
 from xai_core.options import (
     ALL,
     Background,
@@ -94,6 +94,10 @@ def score(
     predictions = {picture.sha256: xai.predict(network, picture) for picture in pictures}
     targets = [target_of(target, "logit", None, predictions[picture.sha256]) for picture in pictures]
 
+    if methods != ALL:
+        for method in chosen:
+            if reason := method.why_not(network):
+                raise UnsupportedError(reason)
     failures: dict[tuple[str, str], list[int]] = {}
 
     def failed(picture: int, number: int, error: AuditError) -> None:
@@ -102,7 +106,7 @@ def score(
     with Bar("Explaining") as progress:
         explained = explain_many(
             network, pictures, chosen, targets, seed=seed, background_images=behind, progress=progress,
-            failed=failed if methods == ALL else None,
+            failed=failed if methods == ALL or len(pictures) > 1 else None,
         )  # fmt: skip
     maps = [e for per_picture in explained for e in per_picture]
     with Bar("Scoring") as progress:

@@ -80,7 +80,7 @@ def _null(column: Column) -> str:
 
 def _scope(table: ScoreTable) -> str:
     n = len(table.pictures)
-    best = "* best of the methods. † a control does as well or better, so by this metric the map shows nothing."
+    best = "* best of the methods. † a control does as well or better: this metric does not tell them apart."
     if n == 1:
         return f"{best} One picture (n = 1), so no intervals: it says nothing of other pictures."
     if n < FEWEST_FOR_INTERVAL:
@@ -162,9 +162,10 @@ def _page(
     yield (
         "Bold: the best of the methods by that metric. Knowing nothing: what a map that knows nothing of the model "
         "gets. Controls know nothing of the model; they stand last and are not ranked. † a control does as well or "
-        "better, so by this metric the map shows nothing."
+        "better: this metric does not tell them apart."
     )
-    yield "" if len(table.pictures) == 1 else "\nIn brackets: 95 % bootstrap interval over pictures."
+    few = len(table.pictures) < FEWEST_FOR_INTERVAL
+    yield "" if few else "\nIn brackets: 95 % bootstrap interval over pictures."
     yield f"n = {len(table.pictures)} where nothing else is said. {_few(table)}"
     for aspect, numbers in _aspects(table):
         yield f"\n### {aspect.capitalize()}\n"

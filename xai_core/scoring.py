@@ -72,10 +72,14 @@ def score_many(
         background=seen(model, background_images),
     )
     groups = grouped(explanations)
-    every = [gather(asked, [explanations[i] for i in rows], masks=masks, seed=seed) for rows in groups]
-    total = sum(metric.cost(maps) for maps in every for metric in chosen)
+
+    def gathered(rows: Sequence[int]) -> Maps:
+        return gather(asked, [explanations[i] for i in rows], masks=masks, seed=seed)
+
+    total = sum(metric.cost(maps) for maps in map(gathered, groups) for metric in chosen)
     found: list[list[Score]] = [[] for _ in explanations]
-    for rows, maps in zip(groups, every, strict=True):
+    for rows in groups:
+        maps = gathered(rows)  # again: those of all pictures at once would fill the memory
         for metric in chosen:
             for i, one in zip(rows, _scores(metric, maps, [explanations[i] for i in rows]), strict=True):
                 found[i].append(one)
@@ -152,7 +156,7 @@ def _scores(metric: Metric, maps: Maps, explanations: Sequence[Explanation]) -> 
     """A score for each of `explanations`, those of flat maps among them."""
     before = maps.model.sent
     measured = iter(_measured(metric, maps))
-    found = [Measured(None, e.flat) if e.flat else next(measured) for e in explanations]
+    found = [Measured(None, e.flat) if e.flat else _finite(next(measured), metric) for e in explanations]
     spent = maps.model.sent - before
     null = _null(metric, found, explanations)
     return [
@@ -186,6 +190,14 @@ def _measured(metric: Metric, maps: Maps) -> list[Measured]:
         raise
     except AuditError as error:
         return [Measured(None, str(error))] * len(maps)
+
+
+def _finite(one: Measured, metric: Metric) -> Measured:
+    if one.value is None or np.isfinite(one.value):
+        return one
+    return Measured(
+        None, f"{metric.label} is not finite here: the network overflows on pictures that it is asked about."
+    )
 
 
 def _null(metric: Metric, found: Sequence[Measured], explanations: Sequence[Explanation]) -> float | None:

@@ -37,8 +37,8 @@ class Mean(NamedTuple):
 def mean_of(values: Sequence[float] | np.ndarray, seed: int = 0) -> Mean:
     """Mean of one number per picture, with its 95 % percentile bootstrap interval over pictures.
 
-    The same seed draws the same pictures for every method, so that rows of a table are resampled together. With few
-    pictures the interval is somewhat too narrow. Efron, 1979. https://doi.org/10.1214/aos/1176344552
+    The same seed draws the same pictures for all rows of a table that are defined on all of them. With few pictures the
+    interval is somewhat too narrow. Efron, 1979. https://doi.org/10.1214/aos/1176344552
     """
     x = np.asarray(values, dtype=np.float64)
     if x.size == 0:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import xai_core as xai
-from pages.shared import jobs, metric_menu, score_panels, viewer
+from pages.shared import jobs, metric_menu, score_panels, takeaway, viewer
 from pages.shared.question import Looks, Question
 from pages.shared.state import Session
 from tests.pages.conftest import ROOT, Opener, drop, drop_mask, png, settled, words
 from xai_core.errors import SettingError
-from xai_core.records import Check, Evidence
+from xai_core.records import Check, Evidence, Explanation, Passes, Target
+from xai_core.score_table import Cell, ScoreTable
 from xai_core.truth import truth_beside
 
 XRAY = {"sample": "xray_simple_fracture_1", "model": "demo-xray"}
@@ -34,6 +36,24 @@ def table(app):
     if app.session_state["pictures"] != "this":
         return next(reversed(visitor(app).comparisons.kept.values())).table
     return next(reversed(visitor(app).tables.kept.values()))
+
+
+def offered(app):
+    """The labels of all that can be downloaded."""
+    return {button.proto.label for button in app.get("download_button")}
+
+
+def drawings(app):
+    """The pictures on the page that show mean ranks."""
+    return [one for images in app.image for one in images.proto.imgs if one.alt.startswith("Mean ranks by")]
+
+
+def written(figure):
+    """All the words of a figure, in the order in which they were drawn."""
+    return " ".join(text.get_text() for text in figure.texts)
+
+
+EMPTY = ScoreTable(rows=(), columns=(), cells=(), pictures=(), model={}, maps=(), found=())
 
 
 def test_every_control_stands_below_the_methods(compare: Opener):
@@ -183,9 +203,13 @@ def test_cancelled_scores_leave_the_maps_and_can_be_run(compare: Opener):
     assert len(table(app).columns) == 3
 
 
-def test_maps_are_weighed_after_they_are_scored_and_the_verdict_stands_in_the_table(compare: Opener):
+def test_maps_are_weighed_after_they_are_scored_and_the_verdict_stands_in_the_table(compare: Opener, monkeypatch):
+    taken = []
+    monkeypatch.setattr(takeaway, "download", lambda *given: taken.append(given))
     app = compare(**XRAY, method="saliency", metric="sparseness", weigh="true")
     [evidence] = visitor(app).evidence.kept.values()
+    assert taken[-1][0][0].method["name"] == "saliency"
+    assert list(taken[-1][3]) == [evidence, *[None] * 4]
     row = score_panels.described(table(app))["rows"][0]
     assert row["verdict"] == f"{viewer.VERDICTS[evidence.verdict][0]} {evidence.verdict}"
     assert [one.verdict for one in table(app).rows[1:]] == [""] * 4  # controls are the scales
@@ -217,8 +241,10 @@ def test_several_pictures_are_compared_when_the_person_says_so(compare: Opener):
     each = [[score.value for score in across[0]] for across in found.found]
     assert found.cells[0][0].mean == pytest.approx(np.mean(each[0]))
     said = words(app)
-    assert "Means over 2 pictures" in said
-    assert "on 10 pictures or more; here are 2" in said or "among 3 methods or more" in said
+    assert "Means over 2 pictures (too few pictures for an interval: 2)." in said
+    assert "Sparseness: Differences are tested among 3 methods or more; here are 2." in said
+    assert not drawings(app)
+    assert not any("Critical difference" in label for label in offered(app))
     assert dict(app.query_params)["pictures"] in ("uploads", ["uploads"])
 
 
@@ -232,6 +258,15 @@ def test_ten_pictures_and_three_methods_are_tested_for_a_difference(compare: Ope
     assert one.result is not None
     assert f"Friedman test over {one.result.n} pictures: p = {one.result.p:.2g}" in words(app)
     assert " to " in score_panels.described(found)["rows"][0]["cells"][0]["text"]  # the interval
+    assert "Means over 12 pictures, with 95 % bootstrap intervals." in words(app)
+    [drawn] = drawings(app)
+    assert drawn.url.endswith(".png")
+    ranks = sorted(zip(one.result.mean_ranks, one.methods, strict=True))
+    said = ", ".join(f"{method} {rank:.2f}" for rank, method in ranks)
+    assert drawn.alt.startswith(f"Mean ranks by Sparseness, best first: {said}.")
+    assert f"{one.result.critical_difference:.2f}" in drawn.alt
+    assert "Critical difference: Sparseness (PNG)" in offered(app)
+    assert score_panels._figure(found, "critical_difference", 0).startswith(b"\x89PNG")
 
 
 def test_what_is_taken_away_holds_every_map_and_score(compare: Opener):
@@ -244,8 +279,75 @@ def test_what_is_taken_away_holds_every_map_and_score(compare: Opener):
     for name in ("ranking", "agreement"):
         assert score_panels._figure(found, name).startswith(b"\x89PNG")
     assert score_panels._figure(found, "curves", 0).startswith(b"\x89PNG")
-    labels = {button.proto.label for button in app.get("download_button")}
-    assert {"Scores (CSV)", "Scores (Parquet)", "Scores (JSON)", "Maps (.npy, zip)", "Ranking (PNG)"} <= labels
+    wanted = {"Scores (CSV)", "Scores (Parquet)", "Scores (JSON)", "Maps (.npy, zip)", "Ranking (PNG)"}
+    assert wanted <= offered(app)
+
+
+def test_only_means_that_have_an_interval_are_said_to_have_one():
+    def of(*cells: Cell) -> str:
+        return score_panels.averaged(replace(EMPTY, cells=(cells,), pictures=("a", "b")))
+
+    whole = Cell(0.5, 0.4, 0.6, n=6)
+    short = Cell(0.5, n=2, note="too few pictures for an interval: 2")
+    none = Cell(None, note="undefined on every picture")
+    assert of(whole, none) == "Means over 2 pictures, with 95 % bootstrap intervals."
+    assert of(short, none) == "Means over 2 pictures (too few pictures for an interval: 2)."
+    assert of(whole, short).endswith(
+        "with 95 % bootstrap intervals, but not all (too few pictures for an interval: 2)."
+    )
+    assert of(none) == "Means over 2 pictures."
+    assert score_panels.averaged(replace(EMPTY, cells=((whole,),), pictures=("a",))) == ""
+
+
+def test_controls_that_do_as_well_are_named_without_a_mouse_and_charts_in_words(compare: Opener):
+    app = compare(**XRAY, **TWO, metric=["deletion", "sparseness"])
+    found = table(app)
+    labels = {row.name: row.label for row in found.rows}
+    [behind] = [row for row, cells in zip(found.rows, found.cells, strict=True) if cells[0].controls_ahead]
+    ahead = [labels[name] for name in found.cells[found.rows.index(behind)][0].controls_ahead]
+    assert f"**Deletion**: {behind.label} ({', '.join(ahead)})" in words(app)
+    curves, ranks, alike = (chart.proto.alt for chart in app.get("plotly_chart"))
+    assert curves.startswith("Deletion: ")
+    assert all(f"{row.label} {cells[0]}" in curves for row, cells in zip(found.methods, found.cells, strict=False))
+    assert all(f"{row.label} {place:g}" in ranks for row, (place, _) in zip(found.methods, found.ranks, strict=True))
+    most = np.nanmax(found.agreement.correlation - 2 * np.eye(len(found.rows)))
+    assert f"({most:.2f}) are the most alike" in alike
+
+
+def test_a_verdict_leaves_the_page_with_its_map():
+    from xai_core import figures
+
+    values = np.arange(16, dtype=np.float32).reshape(4, 4)
+    e = Explanation(
+        values=values,
+        pixels=np.zeros((4, 4, 3), np.uint8),
+        method={"name": "saliency"},
+        model={"name": "demo-xray"},
+        target=Target(1, "fracture"),
+        image="ab" * 32,
+        seed=0,
+        seconds=0.1,
+        passes=Passes(1, 1),
+        grid=(4, 4),
+    )
+    checks = (Check("placement", False, "It is no better placed.", 0.1, 0.2), Check("other", True, "It repeats."))
+    against = Evidence("no evidence", checks, seed=3, passes=Passes(4, 1))
+    [weighed, bare] = json.loads(takeaway.numbers([e, e], None, [against, None]))["maps"]
+    assert bare["evidence"] is None
+    assert weighed["evidence"]["verdict"] == "no evidence"
+    assert weighed["evidence"]["seed"] == 3
+    assert weighed["evidence"]["passes"] == {"forward": 4, "backward": 1}
+    assert [one["sentence"] for one in weighed["evidence"]["checks"]] == ["It is no better placed.", "It repeats."]
+    said = "Evidence: no evidence. It is no better placed."
+    assert said in written(figures.panels(e, evidence=against))
+    assert "Evidence" not in written(figures.panels(e))
+    assert said in written(figures.sheet([e], evidence=[against]))
+    assert "no evidence" in written(figures.sheet([e] * 9, evidence=[against, *[None] * 8]))
+    words = Looks().to_dict()
+    assert takeaway._figure(e, None, words, [e], against) == figures.png(
+        figures.panels(e, evidence=against, opacity=words["opacity"], colour_map=None, clip=words["clip"])
+    )
+    assert takeaway._sheet([e], None, words, [against]) == figures.png(figures.sheet([e], evidence=[against], **words))
 
 
 def test_the_viewer_is_told_each_verdict_with_its_checks_and_why(compare: Opener):

@@ -82,7 +82,11 @@ class Maps:
     @property
     def _rated(self) -> Target:
         task = self.model.identity["task"]
-        if self.target.kind != "logit" or task == "regression":
+        if (
+            self.target.kind != "logit"
+            or task == "regression"
+            or (task == "single label" and len(self.model.labels) < 2)
+        ):
             return self.target
         return replace(self.target, kind="sigmoid" if task == "multi label" else "probability")
 
@@ -119,8 +123,10 @@ class Maps:
     @property
     def runner_up(self) -> Target | None:
         """The likeliest class that is not the target, explained in the same way; None where there is no other."""
+        if self.model.identity["task"] == "regression" or self.target.against is not None:
+            return None
         order = [i for i in self.logits[0].argsort(descending=True, stable=True).tolist() if i != self.target.index]
-        if not order or self.target.against is not None:
+        if not order:
             return None
         return replace(self.target, index=order[0], label=self.model.labels[order[0]])
 
@@ -161,7 +167,7 @@ class Metric(Component):
         if self.needs_mask and maps.mask is None:
             return f"{self.label} holds a map against marked evidence, and this picture has no mask. Give one."
         if self.needs_mask and maps.mask is not None and not maps.mask.any():
-            return f"{self.label} needs marked evidence, and the model sees none of this picture's mask."
+            return f"{self.label} needs marked evidence, and no pixel that the model sees of this mask is white."
         return None
 
     def cost(self, maps: Maps) -> int:

@@ -34,4 +34,4 @@ class AverageSensitivity(Metric):
             return changes(maps.values, maps.again(x, [maps.target] * self.samples))
 
         found = maps.remember(("changes", self.samples, self.radius), ask)
-        return [Measured(float(row.mean())) for row in found]
+        return [Measured(float(row.mean()), null=0.0) for row in found]

@@ -19,7 +19,7 @@ class ClassContrast(Metric):
     better = "lower"
 
     def why_not(self, maps: Maps) -> str | None:
-        if maps.model.identity["task"] == "regression" or maps.runner_up is None:
+        if maps.runner_up is None:
             return f"{self.label} needs a runner-up class, and for {maps.target} there is none."
         return super().why_not(maps)
 

@@ -33,4 +33,4 @@ class MaxSensitivity(Metric):
             return changes(maps.values, maps.again(x, [maps.target] * self.samples))
 
         found = maps.remember(("changes", self.samples, self.radius), ask)
-        return [Measured(float(row.max())) for row in found]
+        return [Measured(float(row.max()), null=0.0) for row in found]

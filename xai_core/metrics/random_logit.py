@@ -72,4 +72,5 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
 
     one, other = (values / np.abs(values).max() for values in (one, other))
     both = np.stack([one, other])
-    return float(ssim(one, other, data_range=float(both.max() - both.min())))  # type: ignore[no-untyped-call]
+    window = min(7, min(one.shape) - 1 + min(one.shape) % 2)  # 7 as usual, and odd
+    return float(ssim(one, other, win_size=window, data_range=float(both.max() - both.min())))  # type: ignore[no-untyped-call]

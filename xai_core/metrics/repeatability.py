@@ -24,6 +24,6 @@ class Repeatability(Metric):
     def measure(self, maps: Maps) -> list[Measured]:
         again = maps.again(maps.x, [maps.target])[:, 0]
         return [
-            Measured(float(np.abs(other - values).max() / np.abs(values).max()))
+            Measured(float(np.abs(other - values).max() / np.abs(values).max()), null=0.0)
             for values, other in zip(maps.values, again, strict=True)
         ]

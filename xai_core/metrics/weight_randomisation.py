@@ -31,6 +31,11 @@ class WeightRandomisation(Metric):
         stops: np.ndarray = np.rint(np.linspace(0, layers, looks + 1)[1:]).astype(int)
         return stops
 
+    def why_not(self, maps: Maps) -> str | None:
+        if not drawn_layers(maps.model.module):
+            return f"{self.label} draws layers anew, and {maps.model.name} has no weights."
+        return super().why_not(maps)
+
     def cost(self, maps: Maps) -> int:
         return maps.cost * len(self.stops(maps))
 
