@@ -16,6 +16,7 @@ from PIL import Image as PillowImage
 from tests.conftest import ROOT
 from xai_core.models import Model
 from xai_core.records import Check, Evidence, Explanation
+from xai_core.score_command import _metrics
 
 SAMPLES = ROOT / "assets" / "samples"
 FRACTURE = SAMPLES / "xray_simple_fracture_1.png"
@@ -214,3 +215,12 @@ def test_the_same_question_gives_the_same_bytes(said: Callable[..., str], tmp_pa
         )  # fmt: skip
     for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_all_metrics_cover_a_picture_in_two_ways_unless_one_is_given() -> None:
+    def ways(*pairs: str) -> list[str]:
+        built, _ = _metrics("all", pairs, {})
+        return [one.to_dict()["baseline"] for one in built if one.name == "deletion"]
+
+    assert ways() == ["blur", "mean"]
+    assert ways("baseline=black") == ["black"]

@@ -180,8 +180,17 @@ def _metrics(words: str, pairs: Sequence[str], masks: Mapping[str, Image]) -> tu
     left_out = [
         f"{', '.join(need)}: they hold a map against marked evidence, and there is no mask. Give one with --mask."
     ]
-    kept = [name for name in names if name not in need]
-    return with_settings(xai.METRICS, kept, pairs), left_out if need else []
+    built = with_settings(xai.METRICS, [name for name in names if name not in need], pairs)
+    if words == ALL and not any(pair.startswith("baseline") for pair in pairs):
+        built = [each for one in built for each in _over_baselines(one)]
+    return built, left_out if need else []
+
+
+def _over_baselines(metric: Metric) -> list[Metric]:
+    """Deletion and insertion by a second baseline too: what covers a picture decides in part what they say."""
+    if metric.name not in ("deletion", "insertion"):
+        return [metric]
+    return [metric, xai.METRICS.build({**metric.to_dict(), "baseline": "mean"})]
 
 
 def _files(
