@@ -140,7 +140,7 @@ def maps(visitor: Session, shown: Shown, said: Prediction, image: Image) -> None
                 awaited=_awaited if awaited else None,
             )
             with st.container(horizontal=True, key="take-away"):
-                takeaway.download(explained, said, visitor.looks)
+                takeaway.download(explained, said, visitor.looks, evidence)
                 takeaway.save(visitor, explained, said, image)
             takeaway.saving(visitor)
 

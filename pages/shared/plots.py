@@ -14,6 +14,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 RANKS = [[0, "#08519c"], [0.25, "#9ecae1"], [1, "#f7fbff"]]  # so that numbers stand out on every one of them
 MARGIN = {"l": 0, "r": 0, "t": 8, "b": 0}
 ROW, HEAD = 34, 150  # pixels of a chart's row, and of what stands above or below it
+PLOT, AXIS, NAMED = 250, 64, 20  # pixels of the lines' own field, of the axis below it, and of each line's name
 
 
 def with_curves(table: ScoreTable) -> list[int]:
@@ -49,14 +50,28 @@ def curves(table: ScoreTable, column: int) -> Any:
             line={"color": colours[place % len(colours)], "dash": dash, "width": 2},
             hovertemplate="%{y:.3f} at %{x:.2f}",
         )
+    # Names under one another fit on the narrowest screen, and what they need is known beforehand.
+    named = NAMED * (len(methods) + bool(controls)) + 8
     figure.update_layout(
-        height=300 + 22 * len(drawn),
-        margin=MARGIN,
+        height=PLOT + AXIS + named,
+        margin={**MARGIN, "r": 10, "b": AXIS + named},  # on the right half of the last number must fit
         xaxis_title=first.x_label,
         yaxis_title=first.y_label,
-        legend={"orientation": "h", "y": -0.28, "yanchor": "top", "traceorder": "normal"},
+        showlegend=True,
+        legend={"orientation": "v", "traceorder": "normal", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
     )
     return figure
+
+
+def curves_in_words(table: ScoreTable, column: int) -> str:
+    """What the chart of curves shows, for those who do not see it."""
+    one = table.columns[column]
+    curve = {i: found for i in range(len(table.rows)) if (found := table.curve(i, column)) is not None}
+    first = next(iter(curve.values()))
+    said = [f"{table.rows[i].label} {table.cells[i][column]}" for i in curve if not table.rows[i].is_control]
+    band = ", beside a band that holds all controls" if any(table.rows[i].is_control for i in curve) else ""
+    scores = f"; scores{f', {one.better} is better' if one.better else ''}: {', '.join(said)}" if said else ""
+    return f"{one.label}: {first.y_label} by {first.x_label}, one line per method{band}{scores}."
 
 
 def ranking(table: ScoreTable) -> Any:
@@ -72,16 +87,43 @@ def ranking(table: ScoreTable) -> Any:
     return figure
 
 
+def ranking_in_words(table: ScoreTable) -> str:
+    """What the chart of ranks shows, for those who do not see it."""
+    said = []
+    for j, column in enumerate(table.columns):
+        ranked = sorted((ranks[j], i) for i, ranks in enumerate(table.ranks) if ranks[j] is not None)
+        if ranked:
+            said.append(f"{column.label}: {', '.join(f'{table.methods[i].label} {rank:g}' for rank, i in ranked)}")
+    return f"Ranks of the methods, 1 the best, by {'; by '.join(said)}."
+
+
 def agreement(table: ScoreTable, by_overlap: bool) -> Any:
     """How alike the maps of any two methods are, controls included."""
     found = table.agreement
     values = found.overlap if by_overlap else found.correlation
-    said = [["" if np.isnan(one) else f"{one:.2f}" for one in row] for row in values]
+    said = [["" if np.isnan(one) else _two_digits(one) for one in row] for row in values]
     labels = [row.label for row in table.rows]
     figure = _matrix(labels, labels, values, said, *(("Blues", (0, 1)) if by_overlap else ("PuOr_r", (-1, 1))))
     word = "overlap" if by_overlap else "rank correlation"
     figure.update_traces(hovertemplate=f"%{{y}} and %{{x}}: {word} %{{z:.3f}}<extra></extra>")
     return figure
+
+
+def agreement_in_words(table: ScoreTable, by_overlap: bool) -> str:
+    """What the chart of agreement shows, for those who do not see it."""
+    found, labels = table.agreement, [row.label for row in table.rows]
+    values = found.overlap if by_overlap else found.correlation
+    pairs = [(i, j) for i in range(len(labels)) for j in range(i) if np.isfinite(values[i, j])]
+    word = "Overlap of the highest tenth" if by_overlap else "Rank correlation"
+    over = f"{word} between the maps of any two of {len(labels)} methods and controls"
+    if not pairs:
+        return f"{over}: undefined for all."
+
+    def said(i: int, j: int) -> str:
+        return f"{labels[j]} and {labels[i]} ({_two_digits(values[i, j])})"
+
+    pairs.sort(key=lambda pair: -values[pair])
+    return f"{over}: {said(*pairs[0])} are the most alike, {said(*pairs[-1])} the least."
 
 
 def _matrix(
@@ -105,6 +147,10 @@ def _matrix(
     figure.update_xaxes(side="top", tickangle=-40, showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
+
+
+def _two_digits(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # nothing is −0.00
 
 
 def _short(label: str) -> str:

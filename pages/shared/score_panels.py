@@ -31,13 +31,30 @@ _scores = st.components.v2.component(
 def table(found: ScoreTable) -> None:
     """Methods by metrics: the best of each marked, controls below a line, undefined said as such."""
     _scores(key="scores", data=described(found))
-    pictures = len(found.pictures)
-    over = f"Means over {pictures} pictures, with 95 % bootstrap intervals. " if pictures > 1 else ""
     st.caption(
-        f"{over}★ best of the methods · † a control does as well or better · ↑ higher is better, ↓ lower is better; "
-        "without an arrow no direction is. Point at † or *undefined* to read the reason."
+        f"{plain(averaged(found))} ★ best of the methods · † a control does as well or better · ↑ higher is better, "
+        "↓ lower is better; without an arrow no direction is."
     )
-    _undefined(found)
+    if ahead := _ahead(found):
+        with st.expander("Which controls do as well or better (†)", icon=":material/warning:"):
+            st.markdown(ahead)
+            st.caption("In brackets the controls, which know nothing of the model.")
+    if undefined := _undefined(found):
+        with st.expander("Why scores are undefined", icon=":material/help:"):
+            st.markdown(undefined)
+
+
+def averaged(found: ScoreTable) -> str:
+    """Over how many pictures the means are, and whether they have intervals; empty for one picture."""
+    if len(found.pictures) == 1:
+        return ""
+    means = [cell for cells in found.cells for cell in cells if cell.mean is not None]
+    bare = [cell for cell in means if cell.low is None]
+    over = f"Means over {len(found.pictures)} pictures"
+    if len(bare) < len(means):
+        over += ", with 95 % bootstrap intervals"
+    why = "; ".join(dict.fromkeys(cell.note for cell in bare))
+    return f"{over}{', but not all' * (0 < len(bare) < len(means))}{f' ({why})' * bool(why)}."
 
 
 def described(found: ScoreTable) -> dict[str, Any]:
@@ -86,19 +103,32 @@ def _null(column: Column) -> str:
     return "differs" if column.null_differs else "" if column.null is None else number(column.null)
 
 
-def _undefined(found: ScoreTable) -> None:
-    """Why scores are undefined: each reason once, with the places where it holds."""
+def _ahead(found: ScoreTable) -> str:
+    """Metric by metric, methods and the controls that do as well or better, as a list; empty without any."""
+    labels = {row.name: row.label for row in found.rows}
+    lines = []
+    for j, column in enumerate(found.columns):
+        behind: dict[tuple[str, ...], list[str]] = {}  # methods with the same controls ahead stand together
+        for row, cells in zip(found.rows, found.cells, strict=True):
+            if ahead := cells[j].controls_ahead:
+                behind.setdefault(tuple(labels[name] for name in ahead), []).append(row.label)
+        said = "; ".join(f"{', '.join(rows)} ({', '.join(ahead)})" for ahead, rows in behind.items())
+        lines += [f"- **{plain(column.label)}**: {plain(said)}"] if said else []
+    return "\n".join(lines)
+
+
+def _undefined(found: ScoreTable) -> str:
+    """Why scores are undefined: each reason once, with the places where it holds, as a list; empty without any."""
     reasons: dict[str, dict[str, list[str]]] = {}
     for row, cells in zip(found.rows, found.cells, strict=True):
         for column, cell in zip(found.columns, cells, strict=True):
             for why, _ in cell.undefined:
                 reasons.setdefault(why, {}).setdefault(column.label, []).append(row.label)
-    if not reasons:
-        return
-    with st.expander("Why scores are undefined", icon=":material/help:"):
-        for why, places in reasons.items():
-            every = "; ".join(f"{metric}: {_all_or(rows, found)}" for metric, rows in places.items())
-            st.markdown(f"- {plain(why)} ({plain(every)})")
+    lines = []
+    for why, places in reasons.items():
+        every = "; ".join(f"{metric}: {_all_or(rows, found)}" for metric, rows in places.items())
+        lines.append(f"- {plain(why)} ({plain(every)})")
+    return "\n".join(lines)
 
 
 def _all_or(rows: Sequence[str], found: ScoreTable) -> str:
@@ -116,11 +146,11 @@ def charts(found: ScoreTable) -> None:
             with columns[place % 2]:
                 one = found.columns[j]
                 st.markdown(f"**{plain(one.label)}** {f'({one.better} is better)' if one.better else ''}")
-                _chart(plots.curves(found, j), f"curves {one.name}")
+                _chart(plots.curves(found, j), f"curves {one.name}", plots.curves_in_words(found, j))
     if any(rank is not None for row in found.ranks for rank in row):
         st.subheader("Ranks", anchor=False)
         st.caption("1 is best. Controls are not ranked. Ranks say nothing of how far apart scores are: see the table.")
-        _chart(plots.ranking(found), "ranks")
+        _chart(plots.ranking(found), "ranks", plots.ranking_in_words(found))
     if len(found.rows) > 1:
         st.subheader("Agreement between methods", anchor=False)
         by_overlap = st.radio("Alike by", list(BY), format_func=BY.__getitem__, horizontal=True, key="alike by")
@@ -131,11 +161,12 @@ def charts(found: ScoreTable) -> None:
             else "1: the pixels are in the same order; 0: unrelated; −1: the opposite. Maps that agree may be wrong "
             "together."
         )
-        _chart(plots.agreement(found, bool(by_overlap)), "agreement")
+        alike = bool(by_overlap)
+        _chart(plots.agreement(found, alike), "agreement", plots.agreement_in_words(found, alike))
 
 
-def _chart(figure: Any, key: str) -> None:
-    st.plotly_chart(figure, key=key, config={"displayModeBar": False})
+def _chart(figure: Any, key: str, words: str) -> None:
+    st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=words)
 
 
 def differences(found: ScoreTable) -> None:
@@ -164,6 +195,7 @@ def differences(found: ScoreTable) -> None:
     st.image(
         png(figures.critical_difference(found, j)),
         width=900,
+        output_format="PNG",
         alt=f"Mean ranks by {found.columns[j].label}, best first: {said}. Two ranks that are closer than the critical "
         f"difference of {one.result.critical_difference:.2f} cannot be told apart.",
     )
@@ -200,6 +232,11 @@ def download(found: ScoreTable) -> None:
                 column = found.columns[j]
                 made = partial(_figure, found, "curves", j)
                 offer(f"{column.label} (PNG)", made, f"curves-{column.metric['name']}", "png", "image/png")
+            for j, one in enumerate(found.comparisons):
+                if one.result is not None:
+                    made = partial(_figure, found, "critical_difference", j)
+                    name = f"critical-difference-{takeaway.stem(one.metric)}"
+                    offer(f"Critical difference: {found.columns[j].label} (PNG)", made, name, "png", "image/png")
 
 
 def _figure(found: ScoreTable, name: str, *which: int) -> bytes:

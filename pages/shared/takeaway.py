@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.question import Looks
 from pages.shared.state import Session
-from xai_core.records import Explanation, Image, Prediction, Record, Target
+from xai_core.records import Evidence, Explanation, Image, Prediction, Record, Target
 
 LISTED = 4  # maps; of more, one is picked from a list
 
@@ -35,30 +36,36 @@ def figure_looks(explained: Sequence[Explanation], looks: Looks) -> dict[str, An
     return words
 
 
-def download(explained: Sequence[Explanation], said: Prediction | None, looks: Looks) -> None:
-    """Figures, raw values and numbers. Bytes are made when they are asked for."""
+def download(
+    explained: Sequence[Explanation], said: Prediction | None, looks: Looks, evidence: Sequence[Evidence | None]
+) -> None:
+    """Figures, raw values and numbers. Bytes are made when they are asked for.
+
+    `evidence` is what each map was weighed as so far: figures and numbers say it.
+    """
     words = figure_looks(explained, looks)
-    mark = digest(looks=words, maps=[identity(e) for e in explained])[:10]
+    weighed = [one and asdict(one) for one in evidence]
+    mark = digest(looks=words, maps=[identity(e) for e in explained], evidence=weighed)[:10]
     with st.popover("Download", icon=":material/download:"):
         st.caption("Figures have 150 dots per inch; raw maps are float32, not normalised.")
         if len(explained) > 1:
             button(
-                "All maps, one sheet (PNG)", partial(_sheet, explained, said, words), f"maps-{mark}.png", "image/png"
+                "All maps, one sheet (PNG)",
+                partial(_sheet, explained, said, words, evidence),
+                f"maps-{mark}.png",
+                "image/png",
             )
-        button("Numbers (JSON)", partial(numbers, explained, said), f"maps-{mark}.json", "application/json")
-        shown = list(explained)
+        button("Numbers (JSON)", partial(numbers, explained, said, evidence), f"maps-{mark}.json", "application/json")
+        shown = list(range(len(explained)))
         if len(shown) > LISTED:
-            one = st.selectbox(
-                "One map", range(len(shown)), format_func=lambda i: viewer.label(explained[i]), key="one map"
-            )
-            shown = [explained[one]]
-        for e in shown:
-            name = f"{stem(str(e.method['name']))}-{digest(map=identity(e), looks=words)[:10]}"
+            shown = [st.selectbox("One map", shown, format_func=lambda i: viewer.label(explained[i]), key="one map")]
+        for i in shown:
+            e = explained[i]
+            name = f"{stem(str(e.method['name']))}-{digest(map=identity(e), looks=words, evidence=weighed[i])[:10]}"
             left, right = st.columns(2)
             with left:
-                button(
-                    f"{viewer.label(e)} (PNG)", partial(_figure, e, said, words, explained), f"{name}.png", "image/png"
-                )
+                drawn = partial(_figure, e, said, words, explained, evidence[i])
+                button(f"{viewer.label(e)} (PNG)", drawn, f"{name}.png", "image/png")
             with right:
                 button(f"{viewer.label(e)} (.npy)", partial(values, e), f"{name}.npy", "application/octet-stream")
 
@@ -87,19 +94,28 @@ def _asked(target: Target) -> dict[str, Any]:
 
 
 def _figure(
-    e: Explanation, said: Prediction | None, words: Mapping[str, Any], explained: Sequence[Explanation]
+    e: Explanation,
+    said: Prediction | None,
+    words: Mapping[str, Any],
+    explained: Sequence[Explanation],
+    evidence: Evidence | None,
 ) -> bytes:
     from xai_core import figures
 
     own = {key: value for key, value in words.items() if key != "shared_scale"}
     shared = figures.scale_of([one.values for one in explained], own["clip"]) if words["shared_scale"] else None
-    return figures.png(figures.panels(e, said, scale=shared, **own))
+    return figures.png(figures.panels(e, said, scale=shared, evidence=evidence, **own))
 
 
-def _sheet(explained: Sequence[Explanation], said: Prediction | None, words: Mapping[str, Any]) -> bytes:
+def _sheet(
+    explained: Sequence[Explanation],
+    said: Prediction | None,
+    words: Mapping[str, Any],
+    evidence: Sequence[Evidence | None],
+) -> bytes:
     from xai_core import figures
 
-    return figures.png(figures.sheet(explained, said, **words))
+    return figures.png(figures.sheet(explained, said, evidence=evidence, **words))
 
 
 def values(e: Explanation) -> bytes:
@@ -109,8 +125,8 @@ def values(e: Explanation) -> bytes:
     return out.getvalue()
 
 
-def numbers(explained: Sequence[Explanation], said: Prediction | None) -> bytes:
-    """What was asked and what came out, without the arrays, as JSON."""
+def numbers(explained: Sequence[Explanation], said: Prediction | None, evidence: Sequence[Evidence | None]) -> bytes:
+    """What was asked and what came out, without the arrays, as JSON. `evidence` is null where a map is not weighed."""
     first = explained[0]
     word = "value" if said and said.task == "regression" else "probability"
     words = {
@@ -130,13 +146,14 @@ def numbers(explained: Sequence[Explanation], said: Prediction | None) -> bytes:
                 "grid": list(e.grid),
                 "gap": e.gap,
                 "valid": e.valid,
+                "evidence": weighed and asdict(weighed),
                 "background_sha256": list(e.background),
                 "forward_passes": e.passes.forward,
                 "backward_passes": e.passes.backward,
                 "seconds": e.seconds,
                 "notes": list(e.notes),
             }
-            for e in explained
+            for e, weighed in zip(explained, evidence, strict=True)
         ],
     }
     return json.dumps(words, indent=2, ensure_ascii=False).encode()

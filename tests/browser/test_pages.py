@@ -87,6 +87,10 @@ def test_looking_costs_no_message_and_is_known_to_the_server_afterwards(server, 
     page.locator(".frame").nth(1).hover(position={"x": 80, "y": 90})
     expect(page.locator(".reading")).to_contain_text(re.compile(r"row \d+, column \d+.*RGB.*Grad-CAM.*Saliency"))
     page.locator(".frame").nth(1).focus()
+    told = page.get_by_role("status").and_(page.locator(".told"))
+    expect(told).to_be_empty()  # a mouse is not spoken after
+    page.keyboard.press("ArrowRight")
+    expect(told).to_contain_text(re.compile(r"^Grad-CAM −?[\d.e−]+ at row \d+, column \d+$"))
     page.keyboard.press("h")
     assert over.evaluate("canvas => canvas.style.opacity") == "0"
     page.keyboard.press("h")
@@ -312,6 +316,10 @@ def test_scores_are_taken_away_as_they_are_shown(server, visit):
     page.goto(f"{server.address}/{COMPARED}{FEW}&smooth_grad.samples=8&weigh=false")
     expect(page.get_by_role("region", name=re.compile("Scores of 8"))).to_be_visible(timeout=SLOW)
     shown = page.locator("tbody").first.locator("tr").first.locator("td").all_inner_texts()
+    page.locator(".scores table").evaluate("table => table.dataset.kept = 1")
+    page.get_by_text("Overlap of the highest tenth").click()
+    expect(page.get_by_text("the share that two maps have in common")).to_be_visible()
+    expect(page.locator(".scores table[data-kept]")).to_have_count(1)  # the same scores are not drawn anew
     page.get_by_role("button", name="Download scores").click()
     with page.expect_download() as got:
         page.get_by_role("button", name="Scores (JSON)").click()

@@ -16,6 +16,7 @@ from pages.shared import jobs, metric_menu, score_panels, takeaway, viewer
 from pages.shared.question import Looks, Question
 from pages.shared.state import Session
 from tests.pages.conftest import ROOT, Opener, drop, drop_mask, png, settled, words
+from xai_core import charts
 from xai_core.errors import SettingError
 from xai_core.records import Check, Evidence, Explanation, Passes, Target
 from xai_core.score_table import Cell, ScoreTable
@@ -248,7 +249,9 @@ def test_several_pictures_are_compared_when_the_person_says_so(compare: Opener):
     assert dict(app.query_params)["pictures"] in ("uploads", ["uploads"])
 
 
-def test_ten_pictures_and_three_methods_are_tested_for_a_difference(compare: Opener):
+def test_ten_pictures_and_three_methods_are_tested_for_a_difference(compare: Opener, monkeypatch):
+    figure, asked = charts.critical_difference, []
+    monkeypatch.setattr(charts, "critical_difference", lambda *given: asked.append(given) or figure(*given))
     app = compare(**XRAY, method=["grad_cam", "saliency", "layer_cam"], metric="sparseness", pictures="samples")
     app.button(key="compare").click()
     settled(app)
@@ -260,6 +263,7 @@ def test_ten_pictures_and_three_methods_are_tested_for_a_difference(compare: Ope
     assert " to " in score_panels.described(found)["rows"][0]["cells"][0]["text"]  # the interval
     assert "Means over 12 pictures, with 95 % bootstrap intervals." in words(app)
     [drawn] = drawings(app)
+    assert (found, 0) in asked
     assert drawn.url.endswith(".png")
     ranks = sorted(zip(one.result.mean_ranks, one.methods, strict=True))
     said = ", ".join(f"{method} {rank:.2f}" for rank, method in ranks)

@@ -19,13 +19,14 @@ function cell(line, one) {
 }
 
 export default function ({ data, parentElement }) {
-  const root = parentElement.querySelector('.scores')
-  root.replaceChildren()
-  const frame = make('div', 'frame', undefined, root)
+  const root = parentElement.querySelector('.scores'), said = JSON.stringify(data)
+  if (root.said === said) return
+  root.said = said
+  const frame = root.querySelector('.frame') ?? make('div', 'frame', undefined, root) // it keeps the focus and its scroll
   frame.tabIndex = 0
   frame.setAttribute('role', 'region')
   frame.setAttribute('aria-label', data.spoken)
-  const table = make('table', '', undefined, frame)
+  const table = make('table')
   const top = make('tr', '', undefined, make('thead', '', undefined, table))
   const head = (text, className) => {
     const made = make('th', className, text, top)
@@ -57,4 +58,7 @@ export default function ({ data, parentElement }) {
   make('th', 'name', 'A map that knows nothing', last).scope = 'row'
   if (data.weighed) make('td', '', '', last)
   for (const text of data.nulls) make('td', '', text, last)
+  const { scrollLeft } = frame
+  frame.replaceChildren(table)
+  frame.scrollLeft = scrollLeft
 }

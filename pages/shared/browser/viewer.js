@@ -173,6 +173,8 @@ class Viewer {
     control(bar, 'Colour scale', this.scale)
     const second = make('div', 'second', undefined, bar)
     this.reading = make('div', 'reading soft', '', second)
+    this.told = make('div', 'told', '', second) // to those who do not see: what the keys read, not where a mouse goes
+    this.told.setAttribute('role', 'status')
     const buttons = make('div', 'buttons', undefined, second)
     const button = (text, key, act) => {
       const made = make('button', '', text, buttons)
@@ -448,8 +450,10 @@ class Viewer {
       const to = {
         ArrowUp: [row - step, column], ArrowDown: [row + step, column], ArrowLeft: [row, column - step],
         ArrowRight: [row, column + step], Home: map.peak }[event.key]
-      if (to) this.point(to, one)
-      else if (event.key === 'Enter') enlarge()
+      if (to) {
+        this.point(to, one)
+        this.told.textContent = this.inWords(map)
+      } else if (event.key === 'Enter') enlarge()
       else return
       event.preventDefault()
       event.stopPropagation()
@@ -479,6 +483,11 @@ class Viewer {
       if (one === pointed || this.drawn.length <= MANY) said.push(`${one.map.label} ${number(one.map.values[at])}`)
     }
     this.reading.textContent = said.join('  ·  ')
+  }
+
+  inWords(map) {
+    const [row, column] = this.pointed
+    return `${map.label} ${number(map.values[row * this.scene.width + column])} at row ${row}, column ${column}`
   }
 
   // -- drawing --
