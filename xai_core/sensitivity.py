@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
+
+from xai_core.registry import Component, param
+
+
+@dataclass(frozen=True)
+class UnderNoise(Component):
+    """The settings of a metric that asks so, and what it asks of `metrics.Maps`: once for all with the same settings."""
+
+    samples: int = param(10, low=2, high=200, label="Draws", help="Noisy copies of the picture")
+    radius: float = param(0.2, low=0.001, high=1.0, label="Radius", help="Largest change of a preprocessed value")
+
+    def cost(self, maps: Any) -> int:
+        """About how many pictures go forward through the network."""
+        pictures: int = self.samples * maps.cost
+        return pictures
+
+    def changes(self, maps: Any) -> np.ndarray:
+        """(m, samples) float64: the changes of every map."""
+
+        def ask() -> np.ndarray:
+            x = noisy(maps.x, self.samples, self.radius, maps.seed)
+            return changes(maps.values, maps.again(x, [maps.target] * self.samples))
+
+        found: np.ndarray = maps.remember(("changes", self.samples, self.radius), ask)
+        return found
 
 
 def noisy(x: torch.Tensor, samples: int, radius: float, seed: int) -> torch.Tensor:

@@ -8,29 +8,15 @@ lower bound, to be compared only between equal numbers of draws. 0 for a map tha
 no merit. The noisy pictures are those of average sensitivity, explained once for both.
 """
 
-import numpy as np
-
 from xai_core.metrics import METRICS, Maps, Measured, Metric
-from xai_core.registry import param
-from xai_core.sensitivity import changes, noisy
+from xai_core.sensitivity import UnderNoise
 
 
 @METRICS.register
-class MaxSensitivity(Metric):
+class MaxSensitivity(UnderNoise, Metric):
     label = "Max sensitivity"
     aspect = "robustness"
     better = "lower"
 
-    samples: int = param(10, low=2, high=200, label="Draws", help="Noisy copies of the picture")
-    radius: float = param(0.2, low=0.001, high=1.0, label="Radius", help="Largest change of a preprocessed value")
-
-    def cost(self, maps: Maps) -> int:
-        return self.samples * maps.cost
-
     def measure(self, maps: Maps) -> list[Measured]:
-        def ask() -> np.ndarray:
-            x = noisy(maps.x, self.samples, self.radius, maps.seed)
-            return changes(maps.values, maps.again(x, [maps.target] * self.samples))
-
-        found = maps.remember(("changes", self.samples, self.radius), ask)
-        return [Measured(float(row.max()), null=0.0) for row in found]
+        return [Measured(float(row.max()), null=0.0) for row in self.changes(maps)]
