@@ -13,7 +13,7 @@ from xai_core.registry import Component, param
 
 @dataclass(frozen=True)
 class UnderNoise(Component):
-    """The settings of a metric that asks so, and what it asks of `metrics.Maps`: once for all with the same settings."""
+    """The settings of a metric that asks so, and what it asks of `metrics.Maps`, once for all with equal settings."""
 
     samples: int = param(10, low=2, high=200, label="Draws", help="Noisy copies of the picture")
     radius: float = param(0.2, low=0.001, high=1.0, label="Radius", help="Largest change of a preprocessed value")
