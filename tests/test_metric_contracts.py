@@ -143,7 +143,7 @@ def test_it_costs_about_what_it_declares(name: str, cnn: Model, explanations: li
 def test_a_metric_that_needs_a_mask_says_so_where_none_is_seen(
     name: str, cnn: Model, explanations: list[Explanation]
 ) -> None:
-    for masks, reason in (({}, "has no mask. Give one."), ({explanations[0].image: MASK & False}, "sees none of this")):
+    for masks, reason in (({}, "has no mask. Give one."), ({explanations[0].image: MASK & False}, "is white")):
         for found in scores(cnn, explanations, name, masks=masks):
             if xai.METRICS[name].needs_mask:
                 assert found.value is None

@@ -396,7 +396,7 @@ def test_a_flat_map_is_undefined(cnn: Model, metric: str) -> None:
 
 @pytest.mark.parametrize("metric", MARKED)
 def test_without_marked_evidence_there_is_no_number(cnn: Model, metric: str) -> None:
-    for mask, reason in ((None, "this picture has no mask"), (np.zeros((SIDE, SIDE), bool), "sees none of")):
+    for mask, reason in ((None, "this picture has no mask"), (np.zeros((SIDE, SIDE), bool), "is white")):
         found = scored(cnn, NOISE, metric, mask=mask)
         assert found.value is None
         assert reason in found.why
