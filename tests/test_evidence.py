@@ -13,7 +13,7 @@ from scipy.stats import kstest
 from torch import nn
 
 import xai_core as xai
-from tests.conftest import SIDE, convolutions, seeded, wrapped
+from tests.conftest import ROOT, SIDE, convolutions, seeded, wrapped
 from xai_core import evidence
 from xai_core.errors import Cancelled, SettingError
 from xai_core.evidence import location_checks, p_value, placed, verdict, weigh, weigh_many
@@ -128,6 +128,17 @@ def test_no_place_of_the_grid_is_met_twice_and_its_own_is_the_first() -> None:
         return float(np.hypot(np.minimum(x, 1 - x), np.minimum(y, 1 - y)).min())
 
     assert nearest(evidence.TURN) == pytest.approx(max(nearest(turn) for turn in range(1, evidence.PLACES)))
+
+
+@pytest.mark.slow
+def test_soft_borders_find_a_fracture_better_than_hard_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = xai.load_model("demo-xray")
+    picture = xai.read_image(ROOT / "assets" / "samples" / "xray_simple_fracture_1.png")
+    maps = gather(model.asked(), [xai.explain(model, picture, "integrated_gradients")])
+    soft = p_value(evidence.larger(placed(maps, maps.values[0])))
+    monkeypatch.setattr(evidence, "FEATHER", 0.0)
+    hard = p_value(evidence.larger(placed(maps, maps.values[0])))
+    assert soft == 1 / 40 < hard
 
 
 @pytest.mark.parametrize("control", ["random", "sobel_edges", "centre_gaussian", "uniform"])
