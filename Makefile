@@ -23,7 +23,7 @@ quick: .venv/test.ready  ## the tests that take no long computing and no browser
 
 benchmark: .venv/test.ready  ## the cost of maps and scores against the libraries, as ratios
 	@$(BIN)/python -m tests.benchmarks.maps
-	@$(BIN)/python -m tests.benchmarks.scores
+	@$(BIN)/python -m tests.benchmarks.scores resnet18 1
 
 lint: .venv/test.ready
 	@$(BIN)/python -m ruff check .

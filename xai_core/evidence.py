@@ -35,9 +35,9 @@ from xai_core.masking import counts, ranks, replaced
 from xai_core.methods import METHODS
 from xai_core.metrics import Maps
 from xai_core.models import Model
-from xai_core.pipeline import GAP_LIMIT, seen
+from xai_core.pipeline import GAP_LIMIT
 from xai_core.records import Check, Evidence, Explanation, Image, Verdict
-from xai_core.scoring import Progress, gather, grouped
+from xai_core.scoring import Progress, in_groups
 
 Each = Callable[[int, Evidence], None]  # number of the map, and what is to be said of it, as soon as that is known
 
@@ -100,21 +100,17 @@ def weigh_many(
     compared with. `progress` is told (pictures through the network, pictures in all), `each` of every verdict as soon
     as it is there. Raises SettingError where model and maps do not belong together, Cancelled once `cancel` is set.
     """
-    total = 0
-    asked = model.asked(
-        progress=None if progress is None else lambda sent: progress(min(sent, total), total),
+    groups = in_groups(
+        model,
+        explanations,
+        _cost,
+        seed=seed,
+        background_images=background_images,
+        progress=progress,
         cancel=cancel,
-        background=seen(model, background_images),
     )
-    groups = grouped(explanations)
-
-    def gathered(rows: Sequence[int]) -> Maps:
-        return gather(asked, [explanations[i] for i in rows], seed=seed)
-
-    total = sum(map(_cost, map(gathered, groups)))
     found: dict[int, Evidence] = {}
-    for rows in groups:
-        maps = gathered(rows)  # again: those of all pictures at once would fill the memory
+    for rows, maps in groups:
         shown = iter(range(len(maps)))
         for i in rows:
             before = maps.model.sent
@@ -209,7 +205,12 @@ def _randomisation(maps: Maps, row: int) -> Check:
     count = max(1, round(REDRAWN * layers))
     if not layers:
         return Check("randomisation", None, "Not asked: the network has no layers that could be drawn anew.")
-    *_, (_, other) = islice(maps.model.redrawn(maps.seed), count)
+
+    def drawn() -> Model:
+        *_, (_, other) = islice(maps.model.redrawn(maps.seed), count)
+        return other
+
+    other = maps.remember("redrawn", drawn)
     alike = rank_correlation(maps.values[row], maps.again(maps.x, [maps.target], model=other, rows=[row])[0, 0])
     said = f"With its last {count} of {layers} layers replaced by random ones, the network gets "
     if math.isnan(alike):

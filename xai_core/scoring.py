@@ -7,7 +7,7 @@ number of maps unless the pictures it asks about do.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,28 +65,56 @@ def score_many(
     is set.
     """
     chosen = [METRICS.build(metric) for metric in metrics]
-    total = 0
-    asked = model.asked(
-        progress=None if progress is None else lambda sent: progress(min(sent, total), total),
+    groups = in_groups(
+        model,
+        explanations,
+        lambda maps: sum(metric.cost(maps) for metric in chosen),
+        masks=masks,
+        seed=seed,
+        background_images=background_images,
+        progress=progress,
         cancel=cancel,
-        background=seen(model, background_images),
     )
-    groups = grouped(explanations)
-
-    def gathered(rows: Sequence[int]) -> Maps:
-        return gather(asked, [explanations[i] for i in rows], masks=masks, seed=seed)
-
-    total = sum(metric.cost(maps) for maps in map(gathered, groups) for metric in chosen)
     found: list[list[Score]] = [[] for _ in explanations]
-    for rows in groups:
-        maps = gathered(rows)  # again: those of all pictures at once would fill the memory
+    for rows, maps in groups:
         for metric in chosen:
             for i, one in zip(rows, _scores(metric, maps, [explanations[i] for i in rows]), strict=True):
                 found[i].append(one)
     return found
 
 
-def grouped(explanations: Sequence[Explanation]) -> list[list[int]]:
+def in_groups(
+    model: Model,
+    explanations: Sequence[Explanation],
+    cost: Callable[[Maps], int],
+    *,
+    masks: Mapping[str, Mask] | None = None,
+    seed: int = 0,
+    background_images: Sequence[Image] = (),
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> Iterator[tuple[list[int], Maps]]:
+    """The maps of one picture and one target after the other, with their numbers. Everything else as in `score_many`.
+
+    `cost` says how many pictures go through the network for a group, so that `progress` knows them all.
+    """
+    total = 0
+    asked = model.asked(
+        progress=None if progress is None else lambda sent: progress(min(sent, total), total),
+        cancel=cancel,
+        background=seen(model, background_images),
+    )
+
+    def gathered(rows: Sequence[int]) -> Maps:
+        return gather(asked, [explanations[i] for i in rows], masks=masks, seed=seed)
+
+    groups = _grouped(explanations)
+    total = sum(map(cost, map(gathered, groups)))
+    for rows in groups:
+        yield rows, gathered(rows)  # again: those of all pictures at once would fill the memory
+
+
+def _grouped(explanations: Sequence[Explanation]) -> list[list[int]]:
     """The numbers of those that are of one picture and one target."""
     groups: dict[Any, list[int]] = {}
     for i, e in enumerate(explanations):

@@ -96,8 +96,7 @@ def evidence_mask(visitor: Session) -> Image | None:
     """White where the evidence of the picture is: as it was drawn into a sample, or as it came with an upload."""
     if not visitor.sample:
         return visitor.masks.get(visitor.chosen)
-    drawn = samples.samples()[visitor.sample].mask
-    return xai.read_image(drawn) if drawn else None
+    return samples.mask(visitor.sample)
 
 
 def mask_uploader(visitor: Session, image: Image) -> None:

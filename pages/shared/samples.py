@@ -43,10 +43,18 @@ def samples() -> Mapping[str, Sample]:
     return MappingProxyType({key: one for family in FAMILIES for key, one in found.items() if one.family == family})
 
 
+@lru_cache(maxsize=64)
 def picture(key: str) -> Image:
     """The sample as a picture. Raises PictureError where its file is gone."""
     sample = samples()[key]
     return xai.read_image(sample.path.read_bytes(), f"{sample.label}{sample.path.suffix}")
+
+
+@lru_cache(maxsize=64)
+def mask(key: str) -> Image | None:
+    """White where the evidence of the sample is, if that is known."""
+    marked = samples()[key].mask
+    return xai.read_image(marked) if marked else None
 
 
 def by_hash(sha256: str) -> str | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-import xai_core as xai
 from pages.shared import answers, inputs, jobs, samples, targets, viewer, watch
 from pages.shared.answers import Asked, identity, some
 from pages.shared.cached import digest
@@ -35,8 +34,8 @@ def pictures(visitor: Session, source: str, asked: Asked) -> dict[str, tuple[Ima
         return {asked.image.sha256: (asked.image, inputs.evidence_mask(visitor))}
     if source == "uploads":
         return {key: (image, visitor.masks.get(key)) for key, image in visitor.pictures.items()}
-    chosen = {samples.picture(one.key): one.mask for one in inputs.fitting(asked.model.name)}
-    return {image.sha256: (image, xai.read_image(mask) if mask else None) for image, mask in chosen.items()}
+    chosen = [(samples.picture(one.key), samples.mask(one.key)) for one in inputs.fitting(asked.model.name)]
+    return {image.sha256: (image, mask) for image, mask in chosen}
 
 
 # ---- one picture ---------------------------------------------------------------------------------------------------
