@@ -60,7 +60,7 @@ def record(**changes: Any) -> Record:
     )
     fields: dict[str, Any] = {
         "explanations": several,
-        "prediction": PREDICTION,
+        "predictions": (PREDICTION,),
         "picture": {"format": "PNG", "bits": 8, "assumed": ["grey was taken as RGB"]},
         "display": {"colour_map": "viridis", "opacity": 0.4, "clip": 99.0, "shared_scale": True},
         "note": "Seen\nby two.",
@@ -203,7 +203,7 @@ def test_a_method_of_any_name_makes_plain_file_names(name: str, tmp_path: Path) 
 def test_explanations_of_different_pixels_or_another_picture_are_not_one_record(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="different pixels"):
         manifest.save([explanation(), explanation(pixels=255 - PIXELS)], tmp_path / "out")
-    with pytest.raises(ValueError, match="another picture"):
+    with pytest.raises(ValueError, match="of one picture"):
         manifest.save(explanation(image="cd" * 32), tmp_path / "out", PREDICTION)
     assert list(tmp_path.iterdir()) == []
 

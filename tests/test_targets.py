@@ -99,7 +99,7 @@ def test_a_record_of_any_task_can_be_saved_drawn_and_reopened(task: str, image: 
     model = tasked(task)
     said = xai.predict(model, image)
     explained = [xai.explain(model, image, name) for name in ("grad_cam", "saliency")]
-    folder = xai.save(Record(tuple(explained), said), tmp_path / "record")
+    folder = xai.save(Record(tuple(explained), (said,)), tmp_path / "record")
     assert xai.verify(folder).ok
     again = xai.open_record(folder)
     assert again.prediction is not None

@@ -99,7 +99,7 @@ def explain(
             failed=(lambda _, number, error: failures.update({number: error})) if method == ALL else None,
         )  # fmt: skip
     seconds = time.perf_counter() - start
-    folder = xai.save(Record(tuple(explained), said, picture.source), out)
+    folder = xai.save(Record(tuple(explained), (said,), picture.source), out)
 
     typer.echo(f"Model       {network.name} on {network.device}")
     if notice := network.identity.get("notice"):

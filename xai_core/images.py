@@ -198,6 +198,27 @@ class Preprocessing:
         crop = create_transform(self.input_size, crop_pct=self.crop_fraction, normalize=False, **how)
         return np.ascontiguousarray(crop(PIL.Image.fromarray(image.pixels)).permute(1, 2, 0).numpy())
 
+    def box(self, image: Image) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) of what `view` shows, in pixels of the upload: edges, not centres.
+
+        Beyond the picture where the view has a border. Both axes are resized and cropped alike, and rounded as timm and
+        torchvision round: where a corner of the view is found in the upload, all of it is.
+        """
+        size = image.pixels.shape[:2]
+        starts, ends = zip(*map(_cut, size, self._resized(size), self.input_size[1:]), strict=True)
+        return starts[1], starts[0], ends[1], ends[0]
+
+    def _resized(self, size: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) that a picture of that size has before it is cropped."""
+        fitted = [math.floor(side / self.crop_fraction) for side in self.input_size[1:]]
+        if self.crop_mode == "squash":
+            return fitted[0], fitted[1]
+        if self.crop_mode == "center" and fitted[0] == fitted[1]:  # torchvision cuts off where timm rounds
+            height, width = (fitted[0] if side == min(size) else int(fitted[0] * side / min(size)) for side in size)
+            return height, width
+        ratio = (max if self.crop_mode == "border" else min)(size[0] / fitted[0], size[1] / fitted[1])
+        return round(size[0] / ratio), round(size[1] / ratio)
+
     def tensor(self, pixels: np.ndarray) -> torch.Tensor:
         """(n, h, w, 3) uint8 to (n, 3, h, w) float32: (pixels / 255 - mean) / std. Raises ValueError for others."""
         import torch
@@ -218,3 +239,9 @@ class Preprocessing:
     @staticmethod
     def _column(torch: Any, values: tuple[float, float, float]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32)[:, None, None]  # type: ignore[no-any-return]
+
+
+def _cut(side: int, resized: int, kept: int) -> tuple[float, float]:
+    """First and last edge, in pixels of the upload, of the middle `kept` pixels of a side that is resized first."""
+    before = -((kept - resized) // 2) if kept > resized else round((resized - kept) / 2)
+    return before * side / resized, (before + kept) * side / resized

@@ -1,9 +1,10 @@
 """A record to a folder and back. This module alone writes.
 
     manifest.json                what was asked, what came out, with what, and the size and hash of every other file
-    seen.png                     the picture as the model saw it, lossless
+    seen.png                     the picture as the model saw it, lossless; seen_2.png … as other models saw it
     01_<method>.npy              the map's raw float32 values; .heatmap.png, .overlay.png and .figure.png beside it
-    sheet.png                    all maps on one page, if there are several
+    sheet.png                    all maps on one page, if there are several of one model
+    comparison.png               the maps of several models on one page, and difference.png where the first two differ
 
 A record is written into a draft beside its place, each file flushed to the disk, the manifest last, and the draft
 then takes its name in one step. So a folder that has the name is whole, whenever the power fails.
@@ -107,14 +108,7 @@ def _contents(record: Record, identity: str) -> Iterator[tuple[str, bytes]]:
 def _record(record: Record | Explanation | Sequence[Explanation], prediction: Prediction | None) -> Record:
     if not isinstance(record, Record):
         record = Record((record,) if isinstance(record, Explanation) else tuple(record))
-    if prediction is not None:
-        record = dataclasses.replace(record, prediction=prediction)
-    first = record.explanations[0]
-    if any(not np.array_equal(e.pixels, first.pixels) for e in record.explanations):
-        raise ValueError("the explanations of one record show different pixels")
-    if record.prediction is not None and record.prediction.image != first.image:
-        raise ValueError("the prediction is of another picture than the explanations")
-    return record
+    return record if prediction is None else dataclasses.replace(record, predictions=(prediction,))
 
 
 def check_place(folder: Path) -> None:
@@ -199,44 +193,65 @@ def _files(record: Record) -> Iterator[tuple[str, bytes]]:
     looks = {**LOOKS, **{key: value for key, value in record.display.items() if key in LOOKS}}
     shared = looks.pop("shared_scale")
     common = figures.scale_of([e.values for e in record.explanations], looks["clip"]) if shared else None
-    yield "seen.png", figures.png(record.explanations[0].pixels)
+    for number, model in enumerate(record.models):
+        yield _seen(number), figures.png(next(e.pixels for e in record.explanations if e.model == model))
     for number, e in enumerate(record.explanations, 1):
         stem, colours = _stem(number, e), looks["colour_map"] or figures.default_colour_map(e.values)
         scale = common or figures.scale_of([e.values], looks["clip"])
+        said = record.prediction_of(e.model)
         out = io.BytesIO()
         np.save(out, e.values.astype("<f4"), allow_pickle=False)
         yield f"{stem}.npy", out.getvalue()
         yield f"{stem}.heatmap.png", figures.png(figures.heatmap(e.values, scale, colours))
         yield f"{stem}.overlay.png", figures.png(figures.overlay(e.pixels, e.values, scale, colours, looks["opacity"]))
-        yield f"{stem}.figure.png", figures.png(figures.panels(e, record.prediction, scale=common, **looks))
-    if len(record.explanations) > 1:
-        yield (
-            "sheet.png",
-            figures.png(figures.sheet(record.explanations, record.prediction, shared_scale=shared, **looks)),
-        )
+        yield f"{stem}.figure.png", figures.png(figures.panels(e, said, scale=common, **looks))
+    if len(record.models) > 1:
+        yield from _compared(record, shared, looks)
+    elif len(record.explanations) > 1:
+        drawn = figures.sheet(record.explanations, record.prediction, shared_scale=shared, **looks)
+        yield "sheet.png", figures.png(drawn)
+
+
+def _compared(record: Record, shared: bool, looks: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """The maps of several models side by side, and where those of the first two differ."""
+    from xai_core.comparison import differ
+    from xai_core.comparison_figure import comparison, difference
+
+    drawn = comparison(record.explanations, record.predictions, shared_scale=shared, **looks)
+    yield "comparison.png", figures.png(drawn)
+    one, other = (next(e for e in record.explanations if e.model == model) for model in record.models[:2])
+    names = (str(one.model["name"]), str(other.model["name"]))
+    yield "difference.png", figures.png(difference(differ(one, other), names))
+
+
+def _seen(number: int) -> str:
+    """The file of what model `number` saw."""
+    return "seen.png" if number == 0 else f"seen_{number + 1}.png"
 
 
 def _manifest(record: Record, identity: str, files: list[dict[str, Any]]) -> bytes:
-    first, prediction = record.explanations[0], record.prediction
+    first, models = record.explanations[0], record.models
+    said = [{"labels": one.labels, "logits": one.logits, "model": one.model} for one in record.predictions]
     fields = {
         "schema": SCHEMA,
-        "kind": "explanation",
+        "kind": "comparison" if len(models) > 1 else "explanation",
         "id": identity,
         "created": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "made_with": made_with(),
-        "model": first.model,
         # The upload's name may be a person's: whatever the caller put in, it stays out.
         "picture": {
             "sha256": first.image,
             "source": {key: value for key, value in record.picture.items() if key not in ("name", "filename", "path")},
         },
-        "prediction": prediction
-        and {"labels": prediction.labels, "logits": prediction.logits, "model": prediction.model},
-        "explanations": [_described(n, e) for n, e in enumerate(record.explanations, 1)],
+        "explanations": [_described(n, e, models) for n, e in enumerate(record.explanations, 1)],
         "display": record.display,
         "note": record.note,
         "files": files,
     }
+    if len(models) > 1:
+        fields |= {"models": models, "predictions": said}
+    else:
+        fields |= {"model": models[0], "prediction": next(iter(said), None)}
     try:
         content = sealed(_plain(fields))
     except ValueError as error:
@@ -246,11 +261,14 @@ def _manifest(record: Record, identity: str, files: list[dict[str, Any]]) -> byt
     return content
 
 
-def _described(number: int, e: Explanation) -> dict[str, Any]:
+def _described(number: int, e: Explanation, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Every field of an explanation but its arrays and what the record says once, and its file names."""
     stem = _stem(number, e)
     own = {field.name: getattr(e, field.name) for field in dataclasses.fields(e) if field.name not in _ELSEWHERE}
     names = {kind: f"{stem}.{kind}.png" for kind in ("heatmap", "overlay", "figure")}
+    if len(models) > 1:
+        own["model"] = models.index(e.model)
+        names["seen"] = _seen(models.index(e.model))
     return {
         **own,
         "target": plain(e.target),

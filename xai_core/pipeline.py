@@ -312,6 +312,7 @@ class _Work:
                     *(() if absorbed is None else _taken(float(absorbed[i]), values[i])),
                     *_warnings(method, gaps[i]),
                 ),
+                box=asked.preprocessing.box(image),
             )
             for i, image in enumerate(images)
         ]

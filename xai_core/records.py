@@ -163,7 +163,8 @@ class Explanation:
     that promise conservation are held against f(x), with the share that biases took. `valid` is False where that gap is
     too large for the map to be what it claims. `background` holds the sha256 of the pictures it was compared with.
     `evidence` is False for methods whose values do not speak for or against the target: they say how sensitive it is to
-    a pixel, or look at no target at all.
+    a pixel, or look at no target at all. `box` (left, top, right, bottom) is where `pixels` lie in the upload, in its
+    pixels, edges and not centres, beyond it where a border was added; None in records saved before it was kept.
     """
 
     values: np.ndarray
@@ -181,6 +182,7 @@ class Explanation:
     evidence: bool = True
     background: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    box: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", _frozen(self.values, np.float32, "h w"))
@@ -307,14 +309,15 @@ def why_flat(values: np.ndarray) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What was asked about one picture and one model, and what came out, as it is saved and reopened.
+    """What was asked about one picture and one model, or several to compare, and what came out: saved and reopened.
 
-    `display` holds the settings of looking (colour map, opacity, clip). `picture` holds the source facts of the
-    upload. `manifest` is empty until the record has been saved; a reopened record carries all of it.
+    `predictions` holds at most one for each model. `display` holds the settings of looking (colour map, opacity, clip).
+    `picture` holds the source facts of the upload. `manifest` is empty until the record has been saved; a reopened
+    record carries all of it.
     """
 
     explanations: tuple[Explanation, ...]
-    prediction: Prediction | None = None
+    predictions: tuple[Prediction, ...] = ()
     picture: Mapping[str, Any] = field(default_factory=dict)
     display: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
@@ -323,10 +326,33 @@ class Record:
     def __post_init__(self) -> None:
         if not self.explanations:
             raise ValueError("a record needs at least one explanation")
-        first = self.explanations[0]
-        for other in self.explanations:
-            if (other.image, dict(other.model)) != (first.image, dict(first.model)):
-                raise ValueError("all explanations of a record are of one picture and one model")
+        if {e.image for e in (*self.explanations, *self.predictions)} != {self.explanations[0].image}:
+            raise ValueError("all explanations and predictions of a record are of one picture")
+        models = self.models
+        if any(dict(one.model) not in models for one in self.predictions) or len(self.predictions) > len(models):
+            raise ValueError("a record holds one prediction of each model that it explains")
+        for model in models:
+            seen = [e.pixels for e in self.explanations if e.model == model]
+            if not all(np.array_equal(pixels, seen[0]) for pixels in seen):
+                raise ValueError("the explanations of one model show different pixels")
+
+    @property
+    def models(self) -> tuple[Mapping[str, Any], ...]:
+        """The identity of every model, in the order in which explanations name them."""
+        found: list[Mapping[str, Any]] = []
+        for e in self.explanations:
+            if e.model not in found:
+                found.append(e.model)
+        return tuple(found)
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """What the first model said of the picture, where it is known."""
+        return self.prediction_of(self.models[0])
+
+    def prediction_of(self, model: Mapping[str, Any]) -> Prediction | None:
+        """What that model said of the picture, where it is known."""
+        return next((one for one in self.predictions if one.model == model), None)
 
 
 def plain(record: Any) -> dict[str, Any]:

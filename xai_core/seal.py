@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import numpy as np
 
 SCHEMA = 1
+KINDS = ("explanation", "comparison")  # of one model, of several
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 4 * 2**20  # bytes; a record of 22,000 classes and 50 methods needs 2 MiB
 FILE_LIMIT = 256 * 2**20  # bytes
@@ -100,7 +101,7 @@ def unsealed(content: bytes) -> dict[str, Any]:
         raise Damage("changed", "it holds text or numbers that no manifest holds") from None
     if genuine != content:
         raise Damage("changed", "its bytes do not match the hash it carries")
-    if type(schema) is not int or schema != SCHEMA or fields.get("kind") != "explanation":
+    if type(schema) is not int or schema != SCHEMA or fields.get("kind") not in KINDS:
         raise Damage("unverifiable", "it does not describe a record of explanations")
     listing(fields)
     return fields

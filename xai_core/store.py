@@ -33,10 +33,12 @@ def open_record(folder: str | Path) -> Record:
                 raise Damage("missing", "the manifest does not list it")
             return b"".join(pieces(folder, listed[name]))
 
-        values = [_values(content(str(one["files"]["values"]))) for one in manifest["explanations"]]
-        pixels = _pixels(content("seen.png"), values[0].shape)
+        saved = manifest["explanations"]
+        values = [_values(content(str(one["files"]["values"]))) for one in saved]
+        seen = [str(one["files"].get("seen", "seen.png")) for one in saved]
+        pixels = {file: _pixels(content(file), values[seen.index(file)].shape) for file in dict.fromkeys(seen)}
         name = MANIFEST
-        return _rebuilt(manifest, pixels, values)
+        return _rebuilt(manifest, [pixels[file] for file in seen], values)
     except Damage as damage:
         problem = f"{damage.status}, {damage.detail}"
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
@@ -63,18 +65,22 @@ def _values(content: bytes) -> np.ndarray:
     return np.frombuffer(content, "<f4", offset=offset).reshape(height, width).astype(np.float32)
 
 
-def _rebuilt(manifest: Mapping[str, Any], pixels: np.ndarray, maps: Sequence[np.ndarray]) -> Record:
+def _rebuilt(manifest: Mapping[str, Any], pixels: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> Record:
     image, explanations = manifest["picture"]["sha256"], []
+    compared = manifest["kind"] == "comparison"
     known = {field.name for field in dataclasses.fields(Explanation)}
-    for values, saved in zip(maps, manifest["explanations"], strict=True):
+    for values, seen, saved in zip(maps, pixels, manifest["explanations"], strict=True):
         own = {key: value for key, value in saved.items() if key in known}
         own |= {"target": Target(**own["target"]), "passes": Passes(**own["passes"])}
-        own |= {key: tuple(own[key]) for key in ("grid", "notes", "background") if key in own}
-        explanations.append(Explanation(**own, values=values, pixels=pixels, model=manifest["model"], image=image))
-    said = manifest["prediction"]
-    prediction = said and Prediction(tuple(said["labels"]), np.array(said["logits"], np.float32), said["model"], image)
+        own |= {key: tuple(own[key]) for key in ("grid", "notes", "background", "box") if own.get(key) is not None}
+        own["model"] = manifest["models"][own["model"]] if compared else manifest["model"]
+        explanations.append(Explanation(**own, values=values, pixels=seen, image=image))
+    said = manifest["predictions"] if compared else filter(None, [manifest["prediction"]])
+    predictions = tuple(
+        Prediction(tuple(one["labels"]), np.array(one["logits"], np.float32), one["model"], image) for one in said
+    )
     source, looks = dict(manifest["picture"]["source"]), dict(manifest["display"])
-    return Record(tuple(explanations), prediction or None, source, looks, str(manifest["note"]), manifest)
+    return Record(tuple(explanations), predictions, source, looks, str(manifest["note"]), manifest)
 
 
 def zip_record(folder: str | Path) -> bytes:
@@ -144,7 +150,7 @@ def _entry(folder: Path) -> Entry:
             folder,
             id=manifest["id"],
             created=manifest["created"],
-            model=manifest["model"]["name"],
+            model=", ".join(str(one["name"]) for one in manifest.get("models") or [manifest["model"]]),
             methods=methods,
             target=target,
             image=manifest["picture"]["sha256"],

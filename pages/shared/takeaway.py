@@ -166,7 +166,7 @@ def save(visitor: Session, explained: Sequence[Explanation], said: Prediction, i
     def write() -> None:
         record = Record(
             tuple(explained),
-            said,
+            (said,),
             picture=dict(image.source),
             display=figure_looks(explained, visitor.looks),
             note=str(state.value(f"note {visitor.saves}") or "").strip(),

@@ -26,7 +26,7 @@ def record(store: Path, explained) -> Path:
     store.mkdir()
     maps, said, image = explained
     display = {"opacity": 0.3, "colour_map": "viridis", "clip": 98.0, "shared_scale": False}
-    return xai.save(Record(tuple(maps), said, image.source, display, "a *hasty* <b>note</b>"), store / "first")
+    return xai.save(Record(tuple(maps), (said,), image.source, display, "a *hasty* <b>note</b>"), store / "first")
 
 
 def test_an_empty_store_says_what_to_do(manifests: Opener):
@@ -137,7 +137,7 @@ def test_a_record_of_a_contrast_is_asked_again_as_one(explain: Opener, manifests
     layers = [{"name": "grad_cam", "layer": layer} for layer in ("layer3", "layer4")]
     [maps] = xai.explain_many(model, [image], layers, [target])
     store.mkdir()
-    xai.save(Record(tuple(maps), xai.predict(model, image), image.source), store / "contrast")
+    xai.save(Record(tuple(maps), (xai.predict(model, image),), image.source), store / "contrast")
     app = manifests(record="contrast")
     app.button(key="restore").click()
     app.run()
