@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.TiffImagePlugin
 import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,9 +24,11 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 
+import xai_core as xai
 from xai_core.errors import PictureError, SettingError
 from xai_core.images import MAX_PIXELS, Preprocessing, read_image
-from xai_core.records import Image
+from xai_core.models import Model
+from xai_core.records import Image, Record
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 CORNER = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [9, 99, 199]]], np.uint8)
@@ -250,6 +253,43 @@ def test_sixteen_bit_colours_are_scaled_not_clipped() -> None:
     assert "16 bits" in " ".join(image.source["assumed"])
 
 
+def grey_tiff(bits: int, photometric: int, values: np.ndarray, kind: int = 1) -> bytes:
+    """A TIFF of one row of values: unsigned (`kind` 1), signed (2) or floats (3)."""
+    tags = {256: len(values), 257: 1, 258: bits, 259: 1, 262: photometric, 277: 1, 278: 1, 339: kind}
+    return raw_tiff({tag: (3, value) for tag, value in tags.items()}, values.tobytes())
+
+
+def test_white_as_the_lowest_value_is_inverted_at_every_depth() -> None:
+    for data in (
+        grey_tiff(8, 0, np.array([0, 55, 255], "u1")),
+        grey_tiff(16, 0, np.array([0, 55 * 257, 65535], "<u2")),
+        grey_tiff(32, 0, np.array([0, 55 / 255, 1], "<f4"), 3),
+    ):
+        assert greys(data).tolist() == [[255, 200, 0]]
+    assert "inverted" in said(grey_tiff(16, 0, np.array([0, 65535], "<u2")))
+    assert greys(grey_tiff(16, 1, np.array([0, 55 * 257, 65535], "<u2"))).tolist() == [[0, 55, 255]]
+
+
+def test_thirty_two_bits_keep_their_sign_or_have_none() -> None:
+    assert greys(grey_tiff(32, 1, np.array([0, 2**31, 2**32 - 1], "<u4"))).tolist() == [[0, 128, 255]]
+    assert greys(grey_tiff(32, 1, np.array([-5, 0, 250], "<i4"), 2)).tolist() == [[0, 5, 255]]
+    assert greys(grey_tiff(16, 1, np.array([-5, 0, 250], "<i2"), 2)).tolist() == [[0, 5, 255]]
+
+
+def test_few_bits_are_spread_over_all_greys() -> None:
+    assert greys(raw_png(4, 1, 2, 0, b"\0\x1b")).tolist() == [[0, 85, 170, 255]]
+    assert greys(raw_png(2, 1, 4, 0, b"\0\x1f")).tolist() == [[17, 255]]
+
+
+def test_deep_pictures_with_alpha_are_laid_over_white() -> None:
+    rows = b"\0" + struct.pack(">8H", 65535, 0, 25700, 65535, 0, 25700, 51400, 32896)
+    image = read_image(raw_png(2, 1, 16, 6, rows))
+    assert image.pixels.tolist() == [[[255, 0, 100], [127, 177, 227]]]  # as with eight bits, above
+    assert "over white" in " ".join(image.source["assumed"])
+    rows = b"\0" + struct.pack(">6H", 0, 65535, 0, 0, 23130, 13107)
+    assert greys(raw_png(3, 1, 16, 4, rows)).tolist() == [[0, 255, 222]]
+
+
 @pytest.mark.parametrize("value", [0, 77, 255])
 def test_one_pixel_is_a_picture(value: int) -> None:
     for form in ("PNG", "TIFF", "BMP"):
@@ -297,17 +337,97 @@ def test_an_orientation_that_does_not_exist_is_ignored(turn: int) -> None:
     assert np.array_equal(read_image(png(CORNER, exif=exif)).pixels, CORNER)
 
 
-def test_the_first_of_many_pictures_is_shown_and_it_is_said() -> None:
-    first, second = PIL.Image.fromarray(CORNER), PIL.Image.new("RGB", (3, 2), "yellow")
-    for form, options in [("TIFF", {}), ("WEBP", {"lossless": True}), ("MPO", {"quality": 95, "subsampling": 0})]:
-        data = packed(first, form, save_all=True, append_images=[second], **options)
-        assert read_image(data).pixels.shape == (2, 3, 3)
-        if form != "MPO":
-            assert np.array_equal(read_image(data).pixels, CORNER)
-        assert "first one" in said(data), form
-    data = packed(first, "PNG", save_all=True, append_images=[second])
-    assert np.array_equal(read_image(data).pixels, CORNER)
-    assert "first one" in said(data)
+PAGES = [CORNER, CORNER[::-1], 255 - CORNER]
+
+
+def several(form: str) -> bytes:
+    """A file of three pictures."""
+    first, *more = (PIL.Image.fromarray(np.ascontiguousarray(page)) for page in PAGES)
+    options: dict[str, Any] = {"WEBP": {"lossless": True}, "MPO": {"quality": 100, "subsampling": 0}}.get(form, {})
+    return packed(first, form, save_all=True, append_images=more, **options)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "WEBP", "PNG", "MPO"])
+def test_every_frame_of_a_file_with_several_pictures_is_shown_and_it_is_said(form: str) -> None:
+    data = several(form)
+    assert np.array_equal(read_image(data).pixels, read_image(data, frame=0).pixels)
+    for frame, page in enumerate(PAGES):
+        image = read_image(data, frame=frame)
+        wrong = np.abs(image.pixels.astype(int) - page).max()
+        assert wrong <= (0 if form != "MPO" else 90), (frame, wrong)  # JPEG blurs so small a picture
+        assert (image.source["frames"], image.source["frame"]) == (3, frame)
+        which = "the first one" if frame == 0 else f"number {frame + 1}"
+        assert f"The file holds 3 pictures; {which} is shown." in image.source["assumed"]
+
+
+@pytest.mark.parametrize("frame", [-1, 3, 99])
+@pytest.mark.parametrize("form", ["TIFF", "WEBP", "PNG", "MPO"])
+def test_a_frame_that_is_not_there_is_refused(form: str, frame: int) -> None:
+    with pytest.raises(PictureError, match=f"has no frame {frame}: its 3 frames are counted from 0 to 2") as caught:
+        read_image(several(form), "scan.tif", frame)
+    one_sentence(caught.value, "scan.tif")
+
+
+def test_a_file_of_one_picture_has_one_frame() -> None:
+    for data in (
+        png(CORNER),
+        JPEG,
+        WEBP,
+        packed(PIL.Image.fromarray(CORNER), "BMP"),
+        packed(PIL.Image.fromarray(RAMP), "TIFF"),
+        dicom(RAMP),
+    ):
+        assert not {"frame", "frames", "file_sha256"} & read_image(data, frame=0).source.keys()
+        with pytest.raises(PictureError, match="has no frame 1: it holds a single picture") as caught:
+            read_image(data, "one", 1)
+        one_sentence(caught.value, "one")
+
+
+def test_pages_of_a_tiff_have_their_own_size_depth_and_orientation() -> None:
+    turned = PIL.Image.Exif()
+    turned[274] = 6
+    pages = [(CORNER, None), (WIDE, None), (np.ascontiguousarray(STORED[6]), turned)]
+    file = io.BytesIO()
+    with PIL.TiffImagePlugin.AppendingTiffWriter(file) as writer:
+        for page, exif in pages:
+            PIL.Image.fromarray(page).save(writer, "TIFF", **({} if exif is None else {"exif": exif}))
+            writer.newFrame()
+    images = [read_image(file.getvalue(), frame=frame) for frame in range(3)]
+    assert np.array_equal(images[0].pixels, CORNER)
+    assert np.array_equal(images[1].pixels[:, :, 0], RAMP)
+    assert images[1].source["bits"] == 16
+    assert np.array_equal(images[2].pixels, UPRIGHT)
+
+
+def test_a_page_too_large_is_refused_and_the_others_are_shown() -> None:
+    good, huge = raw_tiff(TIFF, bytes(range(16))), raw_tiff({**TIFF, 256: (4, 7800), 257: (4, 7700)}, bytes(16))
+    data = good[:-4] + struct.pack("<I", len(good) + 24) + huge  # the second directory stands behind its 16 pixels
+    assert greys(data).tolist() == np.arange(16).reshape(4, 4).tolist()
+    with pytest.raises(PictureError, match="7800 × 7700"):
+        read_image(data, frame=1)
+
+
+def test_pages_without_end_are_refused_in_time() -> None:
+    start = raw_tiff(TIFF, bytes(16))
+    directories = b"".join(struct.pack("<HI", 0, len(start) + 6 * (n + 1)) for n in range(6_000))
+    data = start[:-4] + struct.pack("<I", len(start)) + directories
+    before = time.perf_counter()
+    with pytest.raises(PictureError, match="more than the 5000 pages"):
+        read_image(data)
+    assert time.perf_counter() - before < 10
+
+
+def test_two_frames_are_never_taken_for_each_other() -> None:
+    import hashlib
+
+    data = several("TIFF")
+    images = [read_image(data, frame=frame) for frame in range(3)]
+    whole = hashlib.sha256(data).hexdigest()
+    assert images[0].sha256 == whole
+    assert "file_sha256" not in images[0].source
+    assert len({image.sha256 for image in images}) == 3
+    assert images[2].sha256 == hashlib.sha256(f"{whole} frame 2".encode()).hexdigest()
+    assert images[2].source["file_sha256"] == whole
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -390,20 +510,6 @@ def test_a_rescale_that_cannot_be_is_left_out_and_it_is_said(rescale: dict[str, 
 def test_the_first_of_several_windows_is_taken() -> None:
     data = dicom(np.array([[0, 50, 100]], np.uint16), WindowCenter=[50.5, 7], WindowWidth=[101, 9])
     assert greys(data).tolist() == [[0, 128, 255]]
-
-
-@pytest.mark.parametrize("window", [{}, {"WindowCenter": 40, "WindowWidth": 0}, {"WindowCenter": 40},
-                                    {"WindowCenter": 40, "WindowWidth": -5}])  # fmt: skip
-def test_without_a_usable_window_the_values_own_range_is_shown(window: dict[str, float]) -> None:
-    data = dicom(np.array([[100, 200, 300, 1120]], np.uint16), **window)
-    assert greys(data).tolist() == [[0, 25, 50, 255]]
-    assert "no usable window" in said(data)
-    assert "100 to 1120" in said(data)
-
-
-def test_padding_is_left_out_of_the_range() -> None:
-    data = dicom(np.array([[-2000, 0, 51, 255]], np.int16), PixelPaddingValue=-2000)
-    assert greys(data).tolist() == [[0, 0, 51, 255]]
 
 
 @pytest.mark.parametrize("window", [{}, {"WindowCenter": 128, "WindowWidth": 256}])
@@ -504,22 +610,6 @@ def test_run_lengths_give_the_plain_picture(values: np.ndarray) -> None:
     assert np.array_equal(read_image(data).pixels, read_image(dicom(values)).pixels)
 
 
-def test_the_first_of_many_frames_is_shown() -> None:
-    data = dicom(RAMP, NumberOfFrames=2, PixelData=RAMP.tobytes() + RAMP[::-1].tobytes())
-    assert np.array_equal(greys(data), RAMP)
-    assert "first one" in said(data)
-
-
-def test_an_enhanced_file_is_shown_by_its_first_frame_s_window_and_spacing() -> None:
-    window, spacing, first, shared = Dataset(), Dataset(), Dataset(), Dataset()
-    window.WindowCenter, window.WindowWidth, spacing.PixelSpacing = 50.5, 101, [0.5, 0.25]
-    first.FrameVOILUTSequence, shared.PixelMeasuresSequence = [window], [spacing]
-    groups = {"PerFrameFunctionalGroupsSequence": [first, Dataset()], "SharedFunctionalGroupsSequence": [shared]}
-    data = dicom(np.array([[0, 50, 200]], np.uint16), **groups)
-    assert greys(data).tolist() == [[0, 128, 255]]
-    assert read_image(data).source["pixel_spacing"] == [0.5, 0.25]
-
-
 def test_nobody_s_name_gets_out_of_a_dicom_file() -> None:
     secret = "Zwieback"
     data = dicom(
@@ -560,68 +650,64 @@ def test_a_name_in_the_place_of_a_code_is_not_repeated() -> None:
     assert "JANE" not in repr(dict(image.source))
 
 
-def test_exif_texts_are_not_copied() -> None:
+def saved(model: Model, image: Image, folder: Path) -> dict[str, bytes]:
+    """Every file of a record about the picture, also as it is when unpacked, and what is known of the picture."""
+    made = xai.explain(model, image, "grad_cam")
+    record = xai.save(Record((made,), (xai.predict(model, image),), image.source), folder)
+    files = {path.name: path.read_bytes() for path in record.rglob("*") if path.is_file()}
+    assert any(name.endswith(".json") for name in files)
+    for name in [name for name in files if name.endswith(".png")]:
+        with PIL.Image.open(io.BytesIO(files[name])) as picture:
+            files[f"texts of {name}"] = repr(picture.info).encode() + picture.tobytes()
+    return {**files, "source": repr(dict(image.source)).encode()}
+
+
+def with_texts(form: str) -> bytes:
+    """A picture with a name in every place that a format has for texts."""
+    from PIL import PngImagePlugin
+
+    secret, xmp = "Zwieback", b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>Zwieback</x:xmpmeta>"
     exif = PIL.Image.Exif()
-    exif[315] = "Zwieback"
-    image = read_image(packed(PIL.Image.fromarray(CORNER), "TIFF", exif=exif))
-    assert "Zwieback" not in repr(dict(image.source))
+    for tag in (270, 271, 272, 305, 315, 316, 33432):
+        exif[tag] = secret
+    exif[306] = "1937:02:04 12:13:14"
+    exif[0x9C9D] = secret.encode("utf-16-le")  # XPAuthor
+    exif.get_ifd(0x8769).update({36867: "1937:02:04 12:13:14", 37510: b"ASCII\0\0\0Zwieback", 42032: secret})
+    exif.get_ifd(0x8825).update({1: "N", 27: b"Zwieback"})
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Author", secret)
+    texts.add_text("Zwieback", "1937:02:04", zip=True)
+    texts.add_itxt("Comment", secret, zip=True)
+    options: dict[str, Any] = {
+        "PNG": {"pnginfo": texts, "exif": exif},
+        "JPEG": {"exif": exif, "comment": secret, "xmp": xmp},
+        "WEBP": {"lossless": True, "exif": exif.tobytes(), "xmp": xmp},
+        "TIFF": {"tiffinfo": {tag: exif[tag] for tag in (270, 271, 272, 305, 306, 315, 316, 33432)}},
+    }[form]
+    return packed(PIL.Image.fromarray(UPRIGHT), form, **options)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_whatever_stands_in_the_texts_of_a_picture_is_in_no_byte_of_a_record(
+    form: str, cnn: Model, tmp_path: Path
+) -> None:
+    data = with_texts(form)
+    assert data.count(b"Zwieback") > 3
+    assert b"1937:02:04" in data
+    image = read_image(data, "Zwieback, Anna 1937:02:04.png")
+    assert image.name.startswith("Zwieback")
+    for file, content in saved(cnn, image, tmp_path).items():
+        for secret in (b"zwieback", b"1937:02:04", "Zwieback".encode("utf-16-le").lower()):
+            assert secret not in content.lower(), file
 
 
 # Real files that are inside the pydicom package: nothing is fetched for these.
-SHIPPED = [
-    "CT_small.dcm",
-    "MR_small.dcm",
-    "MR_small_RLE.dcm",
-    "MR_small_bigendian.dcm",
-    "MR_small_expb.dcm",
-    "MR_small_implicit.dcm",
-    "MR_small_padded.dcm",
-    "examples_overlay.dcm",
-    "examples_palette.dcm",
-    "examples_rgb_color.dcm",
-    "ExplVR_BigEnd.dcm",
-    "SC_rgb_rle.dcm",
-    "SC_rgb_rle_16bit.dcm",
-    "SC_rgb_rle_2frame.dcm",
-    "SC_rgb_rle_32bit.dcm",
-    "SC_rgb_small_odd.dcm",
-    "SC_rgb_small_odd_big_endian.dcm",
-    "SC_ybr_full_422_uncompressed.dcm",
-    "liver_1frame.dcm",
-    "rtdose.dcm",
-    "rtdose_rle.dcm",
-]
 
 
 def shipped(name: str) -> Path:
     path = Path(get_testdata_file(name, download=False) or "")
     assert Path(pydicom.__file__).parent in path.parents
     return path
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", SHIPPED)
-def test_a_real_dicom_file_looks_as_pydicom_computes_it(name: str) -> None:
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
-
-    image = read_image(shipped(name))
-    ds = pydicom.dcmread(shipped(name))
-    stored = ds.pixel_array
-    stored = stored[0] if int(ds.get("NumberOfFrames", 1)) > 1 else stored
-    if ds.PhotometricInterpretation == "PALETTE COLOR":
-        expected = apply_color_lut(stored, ds) / 257
-    elif ds.SamplesPerPixel == 3:
-        expected = stored / (2.0**ds.BitsStored - 1) * 255
-    else:
-        values = np.asarray(apply_modality_lut(stored, ds), float)
-        low, high = values.min(), values.max()
-        if "WindowWidth" in ds:
-            values = apply_voi_lut(apply_modality_lut(stored, ds), ds)
-            ends = (-(2.0 ** (ds.BitsStored - 1)), 2.0 ** (ds.BitsStored - 1) - 1) if ds.PixelRepresentation else (
-                0.0, 2.0**ds.BitsStored - 1)  # fmt: skip
-            low, high = (end * float(ds.get("RescaleSlope", 1)) + float(ds.get("RescaleIntercept", 0)) for end in ends)
-        expected = np.repeat(((values - low) / (high - low) * 255)[:, :, None], 3, axis=2)
-    assert np.abs(image.pixels - expected).max() <= 0.51
 
 
 # ---- refusals ---------------------------------------------------------------------------------------------------
@@ -675,8 +761,6 @@ REFUSED = {
     "huge DICOM": (dicom(RAMP, Rows=BIG[1], Columns=BIG[0]), "7800 × 7700"),
     "DICOM with a wrong number of channels": (dicom(RAMP, SamplesPerPixel=3), "contradicts itself"),
     "DICOM, deflated": (dicom(RAMP, syntax="1.2.840.10008.1.2.1.99"), "deflate"),
-    "DICOM, JPEG-LS": (shipped("MR_small_jpeg_ls_lossless.dcm").read_bytes(), "JPEG-LS Lossless"),
-    "DICOM, lossless JPEG": (shipped("SC_rgb_jpeg_gdcm.dcm").read_bytes(), "JPEG Lossless"),
     "DICOM, 12-bit JPEG": (shipped("JPEG-lossy.dcm").read_bytes(), "no installed decoder"),
     "DICOM, unknown syntax": (dicom(RAMP).replace(b"1.2.840.10008.1.2.1\0", b"9.2.840.10008.1.2.1\0"), "unknown syn"),
     "DICOM, no syntax": (dicom(RAMP).replace(b"1.2.840.10008.1.2.1\0", b"..2.840\xff10008.1.2.1\0"), "unknown syn"),

@@ -41,11 +41,13 @@ _FOREIGN = {  # what a file that is no picture may begin with
 }
 
 
-def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = "") -> Image:
+def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = "", frame: int = 0) -> Image:
     """A file's picture: upright, (h, w, 3) uint8 RGB, with what was assumed on the way in `source["assumed"]`.
 
     `source` is a path, the bytes, or a file opened in binary mode (read from its start where it can be rewound).
     Accepted: PNG, JPEG, WebP, TIFF, BMP and DICOM. Raises PictureError, one sentence, for everything else.
+    `frame`, from 0, chooses among the frames or pages of a file that holds several: `source["frames"]` says how many
+    there are, `source["frame"]` which was taken. Each is a picture of its own, told apart by `sha256`.
     """
     data, name = _take(source, name)
     called = _label(name)
@@ -55,7 +57,7 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
         if len(data) > MAX_BYTES:
             raise PictureError(f"is larger than the {MAX_BYTES >> 20} MiB that are accepted; make it smaller first")
         is_dicom = data[128:132] == b"DICM" or re.match(rb"[\x02\x08]\0[\0-\x20]\0", data)
-        found = dicom.decode(data) if is_dicom else raster.decode(data)
+        found = dicom.decode(data, frame) if is_dicom else raster.decode(data, frame)
         if found is None:
             raise PictureError(f"is {_kind(data)}, not a picture this program reads; save it as PNG or JPEG first")
     except PictureError as error:
@@ -66,7 +68,11 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
         raise PictureError(f"{called} could not be decoded: it is damaged or incomplete; {AGAIN}.") from error
     pixels, facts = found
     facts |= {"width": pixels.shape[1], "height": pixels.shape[0], "assumed": tuple(facts["assumed"])}
-    return Image(pixels, hashlib.sha256(data).hexdigest(), name, facts)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if frame:
+        facts["file_sha256"] = sha256
+        sha256 = hashlib.sha256(f"{sha256} frame {frame}".encode()).hexdigest()
+    return Image(pixels, sha256, name, facts)
 
 
 def _take(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> tuple[bytes, str]:

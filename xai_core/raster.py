@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 40_000_000  # checked in the header, before decoding
 
 AGAIN = "get the file again, or export it as PNG or JPEG"
-FIRST = "The file holds several pictures; the first one is shown."
+MOST_PAGES = 5_000  # of a TIFF, whose pages can only be counted one by one
 
 _FORMATS = {
     rb"\x89PNG\r\n\x1a\n": "PNG",
@@ -29,7 +29,7 @@ _FORMATS = {
 }
 
 
-def decode(data: bytes) -> tuple[np.ndarray, dict[str, Any]] | None:
+def decode(data: bytes, frame: int = 0) -> tuple[np.ndarray, dict[str, Any]] | None:
     """(h, w, 3) uint8 and the facts, `assumed` among them as a list; None for a file of none of the five formats.
 
     Raises PictureError without the file's name; damaged bytes also raise whatever Pillow raises.
@@ -44,11 +44,14 @@ def decode(data: bytes) -> tuple[np.ndarray, dict[str, Any]] | None:
             check_size(*picture.size)
             picture.verify()  # the check sums of a PNG, which loading leaves out
         with PIL.Image.open(io.BytesIO(data), formats=(form,)) as picture:
+            assumed: list[str] = []
+            counted = frame_facts(frame, _count(picture, form), assumed)
+            picture.seek(frame)
+            check_size(*picture.size)  # pages of a TIFF have their own
             bits = _bits(picture, form, data)
-            assumed = [FIRST] if getattr(picture, "is_animated", False) else []
             if picture.info.get("icc_profile"):
                 assumed.append("The colour profile in the file was not applied; its values are shown as sRGB.")
-            facts = {"format": "WebP" if form == "WEBP" else form, "mode": picture.mode, "bits": bits}
+            facts = {"format": "WebP" if form == "WEBP" else form, "mode": picture.mode, "bits": bits, **counted}
             upright = _upright(picture, form, assumed)
             return np.ascontiguousarray(_rgb(upright, bits, assumed)), {**facts, "assumed": assumed}
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
@@ -64,6 +67,21 @@ def check_size(width: int, height: int) -> None:
         raise PictureError(f"has no pixels: its header says {width} × {height}; {AGAIN}")
     if width * height > MAX_PIXELS:
         raise PictureError(f"is {width} × {height} pixels, more than {_LIMIT}")
+
+
+def frame_facts(frame: int, frames: int, assumed: list[str]) -> dict[str, int]:
+    """Of how many pictures which one is shown, where a file holds several, adding to `assumed` that it is.
+
+    Raises PictureError (without the file's name) for a frame that is not there.
+    """
+    if not 0 <= frame < frames:
+        there = f"its {frames} frames are counted from 0 to {frames - 1}" if frames > 1 else "it holds a single picture"
+        raise PictureError(f"has no frame {frame}: {there}")
+    if frames == 1:
+        return {}
+    shown = f"number {frame + 1}" if frame else "the first one"
+    assumed.append(f"The file holds {frames} pictures; {shown} is shown.")
+    return {"frames": frames, "frame": frame}
 
 
 def grey(values: np.ndarray) -> tuple[np.ndarray, str]:
@@ -83,6 +101,20 @@ def grey(values: np.ndarray) -> tuple[np.ndarray, str]:
     if not math.isfinite(span):
         raise PictureError("holds values too far apart to be shown as greys; rescale them and save it again")
     return np.rint((values.astype(np.float64) - ends[0]) * (255 / span)).astype(np.uint8), said
+
+
+def _count(picture: PIL.ImageFile.ImageFile, form: str) -> int:
+    """How many frames or pages there are."""
+    if form != "TIFF" or not getattr(picture, "is_animated", False):
+        return int(getattr(picture, "n_frames", 1))
+    for page in range(1, MOST_PAGES + 1):  # Pillow's own count has no end in a file made to have none
+        try:
+            picture.seek(page)
+        except EOFError:
+            return page
+        except Exception:  # a page that cannot be shown is one all the same
+            continue
+    raise PictureError(f"holds more than the {MOST_PAGES} pages that are accepted; split it first")
 
 
 def _bits(picture: PIL.ImageFile.ImageFile, form: str, data: bytes) -> int:
@@ -124,8 +156,14 @@ def _rgb(picture: PIL.Image.Image, bits: int, assumed: list[str]) -> np.ndarray:
     if bits > 8 and picture.info.pop("transparency", None) is not None:
         assumed.append("Its transparent colour was ignored.")
     if mode in ("I", "F") or mode.startswith("I;16"):
-        values, said = grey(np.asarray(picture))
+        tags, stored = getattr(picture, "tag_v2", {}), np.asarray(picture)
+        if (mode, bits) == ("I", 32) and tags.get(339, (1,))[0] == 1:
+            stored = stored.view(np.uint32)  # Pillow knows no unsigned ones
+        values, said = grey(stored)
         assumed.append(said)
+        if tags.get(262) == 0:  # Pillow turns only eight bits over by itself
+            values = 255 - values
+            assumed.append("It is stored with white as the lowest value and was inverted for display.")
         return np.repeat(values[:, :, None], 3, axis=2)
     if bits > 8:
         assumed.append(f"Each channel's {bits} bits were scaled to 8: black and white stay where they were.")

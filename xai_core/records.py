@@ -34,10 +34,12 @@ def _frozen(array: np.ndarray, dtype: type, shape: str) -> np.ndarray:
 class Image:
     """A picture as it is displayed: upright, in colour, eight bits.
 
-    `pixels` (h, w, 3) uint8 RGB. `sha256` of the bytes that were uploaded. `name` as given, for the screen only:
-    it is never saved, since it may hold a person's name. `source` says what the file was (`format`, `mode`, `bits`
-    per channel, `width`, `height`, for DICOM its geometry, never an identity) and under `assumed` which sentences
-    were taken for granted while decoding it.
+    `pixels` (h, w, 3) uint8 RGB. `sha256` of the bytes that were uploaded; of a later frame than the first that of the
+    text "<sha256 of the bytes> frame <its number, from 0>": two frames are never taken for each other. `name` as given,
+    for the screen only: it is never saved, since it may hold a person's name. `source` says what the file was
+    (`format`, `mode`, `bits` per channel, `width`, `height`, for DICOM its geometry, never an identity; where it holds
+    several `frames`, also which `frame` this is, and of a later one the `file_sha256`) and under `assumed` which
+    sentences were taken for granted while decoding it.
     """
 
     pixels: np.ndarray
@@ -326,7 +328,8 @@ class Record:
     def __post_init__(self) -> None:
         if not self.explanations:
             raise ValueError("a record needs at least one explanation")
-        if {e.image for e in (*self.explanations, *self.predictions)} != {self.explanations[0].image}:
+        pictures = {e.image for e in self.explanations} | {one.image for one in self.predictions}
+        if len(pictures) > 1:
             raise ValueError("all explanations and predictions of a record are of one picture")
         models = self.models
         if any(dict(one.model) not in models for one in self.predictions) or len(self.predictions) > len(models):
