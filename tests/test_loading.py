@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -13,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 import xai_core as xai
-from tests.conftest import timm_model
+from tests.conftest import ROOT, photograph, png_of, timm_model
+from xai_core import loading
 from xai_core.errors import ModelError
 from xai_core.loading import is_safe_name, parameters_of
 
@@ -41,7 +44,7 @@ def test_a_checkpoint_gives_the_same_answers_as_the_network_it_was_saved_from(
     save_file(weights, path) if suffix == ".safetensors" else torch.save(weights, path)
     model = xai.load_model("test_resnet", checkpoint=path, device="cpu")
     assert model.identity["weights_sha256"] == timm_model("test_resnet").identity["weights_sha256"]
-    assert model.identity["weights"] == f"checkpoint mine{suffix}"
+    assert model.identity["weights"] == "a checkpoint"  # its name may hold a person's, and identities are saved
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,238 @@ def test_one_missing_weight_is_refused_never_filled_in(weights: dict[str, torch.
     key = next(iter(weights))
     del weights[key]
     save_file(weights, tmp_path / "w.safetensors")
-    assert f"1 weights are missing ({key}" in refused(tmp_path / "w.safetensors")
+    assert f"1 weight is missing ({key})" in refused(tmp_path / "w.safetensors")
+
+
+@pytest.fixture(scope="module")
+def three() -> dict[str, torch.Tensor]:
+    """Weights of a test_resnet with three outputs."""
+    network = timm.create_model("test_resnet", num_classes=3)
+    return {k: v.contiguous() for k, v in network.state_dict().items()}
+
+
+def test_the_first_three_keys_and_both_shapes_are_named(three: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    wanted = list(three)
+    odd = {key: value for key, value in three.items() if key not in wanted[:5]}
+    odd |= {f"extra.{i}": torch.zeros(1) for i in range(4)}
+    odd["fc.bias"] = torch.zeros(7)
+    save_file(odd, tmp_path / "w.safetensors")
+    sentence = refused(tmp_path / "w.safetensors")
+    assert f"5 weights are missing ({', '.join(wanted[:3])}, …)" in sentence
+    assert "4 weights are unknown (extra.0, extra.1, extra.2, …)" in sentence
+    assert "1 weight is of another shape (fc.bias: (7,) instead of (3,))" in sentence
+
+
+def test_the_architecture_is_found_in_the_checkpoint(three: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    save_file(three, tmp_path / "w.safetensors", {"architecture": "test_resnet.r160_in1k"})
+    model = xai.load_model(checkpoint=tmp_path / "w.safetensors", device="cpu")
+    assert (model.name, len(model.labels)) == ("test_resnet.r160_in1k", 3)
+    torch.save({"state_dict": three, "arch": "test_resnet.of_my_own"}, tmp_path / "w.pth")
+    assert xai.load_model(checkpoint=tmp_path / "w.pth", device="cpu").name == "test_resnet"  # timm has no such tag
+
+
+@pytest.mark.parametrize("recorded", ["", "hf-hub:someone/something", "../x", "ResNet", "demo-xray"])
+def test_an_architecture_that_is_not_recorded_or_not_timms_is_asked_for(
+    recorded: str, three: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"state_dict": three, "arch": recorded}, tmp_path / "w.pth")
+    words = f"records the architecture {recorded!r}" if recorded else "does not record which architecture"
+    assert words in refused(tmp_path / "w.pth", "")
+    with pytest.raises(ModelError, match="Name a model"):
+        xai.load_model()
+
+
+CONFIG = {
+    "architecture": "test_resnet",
+    "num_classes": 3,
+    "label_names": ["n1", "n2", "n3"],
+    "label_descriptions": {"n1": "cat", "n2": "dog", "n3": "newt"},
+    "pretrained_cfg": {
+        "input_size": [3, 64, 48], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear",
+        "crop_pct": 0.9, "crop_mode": "squash", "license": "mit",
+    },
+}  # fmt: skip
+
+
+def test_a_config_beside_the_checkpoint_says_architecture_labels_and_preprocessing(
+    three: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    save_file(three, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    model = xai.load_model(checkpoint=tmp_path / "model.safetensors", device="cpu")
+    assert model.labels == ("cat", "dog", "newt")
+    assert model.identity["labels_from"] == "config.json (label_names)"
+    assert model.identity["licence"] == "mit"
+    assert model.preprocessing.to_dict() == {
+        "input_size": [3, 64, 48], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear",
+        "crop_fraction": 0.9, "crop_mode": "squash",
+    }  # fmt: skip
+    given = xai.load_model("test_resnet", checkpoint=tmp_path / "model.safetensors", labels=list("abc"), device="cpu")
+    assert (given.labels, given.identity["labels_from"]) == (("a", "b", "c"), "given")
+
+
+def test_a_config_of_another_network_in_the_folder_says_nothing(three: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    save_file(three, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "architecture": "resnet18"}), encoding="utf-8")
+    model = xai.load_model("test_resnet", checkpoint=tmp_path / "model.safetensors", device="cpu")
+    assert model.labels == ("class 0", "class 1", "class 2")
+    assert model.identity["labels_from"] == "numbered, since none are known"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"label_names": ["a", "b"], "label_descriptions": None},
+         "has 3 outputs but 2 labels stand in config.json (label_names)"),
+        ({"pretrained_cfg": {"mean": [0.1]}}, "preprocessing recorded for test_resnet is unusable"),
+        ({"pretrained_cfg": {"input_size": [3, 90_000, 90_000]}}, "not of up to 1024 pixels"),
+        ({"pretrained_cfg": {"input_size": "abc"}}, "is unusable"),
+        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "the setting 'checkpoint_path', which is not read"),
+        ({"model_args": {"img_size": 64}}, "cannot be made with the settings"),
+    ],
+)  # fmt: skip
+def test_a_config_that_does_not_fit_is_refused_with_the_reason(
+    change: dict[str, Any], words: str, three: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    save_file(three, tmp_path / "w.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **change}), encoding="utf-8")
+    with pytest.raises(ModelError) as caught:
+        xai.load_model(checkpoint=tmp_path / "w.safetensors", device="cpu")
+    assert words in str(caught.value)
+
+
+def test_labels_in_the_checkpoint_are_taken_and_their_number_must_fit(
+    three: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"state_dict": three, "class_to_idx": {"b": 1, "a": 0, "c": 2}}, tmp_path / "w.pth")
+    model = xai.load_model("test_resnet", checkpoint=tmp_path / "w.pth", device="cpu")
+    assert (model.labels, model.identity["labels_from"]) == (("a", "b", "c"), "the checkpoint (class_to_idx)")
+    torch.save({"state_dict": three, "class_names": ["a", "b"]}, tmp_path / "w.pth")
+    assert "3 outputs but 2 labels stand in the checkpoint (class_names)" in refused(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("architecture", ["vit_giant_patch14_224", "resnet18"])  # the second has a head of that name
+def test_another_architecture_is_refused_before_it_is_made(
+    architecture: str, three: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a file records must not cost memory: its shapes are compared on a device that holds no numbers."""
+    made = []
+    create = loading.create
+
+    def noted(name: str, *seed: int, **settings: Any) -> Any:
+        network = create(name, *seed, **settings)
+        made.append(next(network.parameters()).device.type)
+        return network
+
+    monkeypatch.setattr(loading, "create", noted)
+    torch.save({"state_dict": three, "arch": architecture}, tmp_path / "w.pth")
+    assert f"is not a checkpoint of {architecture}" in refused(tmp_path / "w.pth", "")
+    assert set(made) == {"meta"}
+
+
+# ---- what the outputs mean -----------------------------------------------------------------------------------------
+
+
+def test_a_single_output_is_a_probability_of_its_own(tmp_path: Path) -> None:
+    one = timm.create_model("test_resnet", num_classes=1)
+    save_file(one.state_dict(), tmp_path / "one.safetensors")
+    wrapped = xai.wrap_model(one, labels=["pneumonia"], input_size=(3, 64, 64), device="cpu")
+    loaded = xai.load_model("test_resnet", checkpoint=tmp_path / "one.safetensors", device="cpu")
+    drawn = xai.load_model("test_resnet", pretrained=False, labels=["pneumonia"], device="cpu")
+    image = xai.read_image(png_of(photograph()))
+    for model in (wrapped, loaded, drawn):
+        assert model.identity["task"] == "multi label"
+        assert "one output" in model.identity["task_from"]
+        said = xai.predict(model, image)
+        assert said.probabilities[0] == pytest.approx(1 / (1 + math.exp(-float(said.logits[0]))))
+        assert 0 < said.probabilities[0] < 1
+
+
+def test_a_single_output_is_no_class_among_others_even_if_one_says_so(tmp_path: Path) -> None:
+    one = timm.create_model("test_resnet", num_classes=1)
+    with pytest.raises(ModelError, match="would always get 100 %"):
+        xai.wrap_model(one, labels=["pneumonia"], task="single label", device="cpu")
+    with pytest.raises(ModelError, match="would always get 100 %"):
+        xai.load_model("test_resnet", pretrained=False, labels=["a"], task="single label", device="cpu")
+    kept = xai.wrap_model(one, labels=["age"], input_size=(3, 64, 64), task="regression", device="cpu")
+    assert kept.identity["task"] == "regression"
+    assert "task_from" not in kept.identity
+
+
+def test_several_outputs_exclude_one_another_unless_one_says_otherwise() -> None:
+    model = timm_model("test_resnet")
+    assert model.identity["task"] == "single label"
+    assert model.identity["labels_from"].startswith("timm's list of imagenet-1k")
+
+
+# ---- models of whoever starts the program --------------------------------------------------------------------------
+
+OWN = """
+import torch
+import xai_core as xai
+
+MADE = []
+
+def mine():
+    MADE.append(1)
+    return xai.wrap_model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2)),
+                          labels=["left", "right"], input_size=(3, 8, 8), device="cpu")
+
+def broken():
+    raise RuntimeError("no weights here")
+
+MODELS = {"mine": mine, "broken": broken, "odd": lambda: 3}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(OWN, encoding="utf-8")
+    monkeypatch.setenv("SECOND_LOOK_MODELS", str(path))
+    return path
+
+
+def test_a_model_of_your_own_is_opened_by_its_name(own: Path) -> None:
+    model = xai.load_model("mine")
+    assert (model.name, model.identity["name"], model.labels) == ("mine", "mine", ("left", "right"))
+    with pytest.raises(ModelError, match="mine is yours, which brings its own weights"):
+        xai.load_model("mine", pretrained=False)
+    with pytest.raises(ModelError, match="Did you mean 'mine'"):
+        xai.load_model("miine")
+
+
+def test_a_model_of_your_own_that_fails_is_named_with_the_reason(own: Path) -> None:
+    with pytest.raises(ModelError, match=r"own\.py.*its 'broken' failed \(RuntimeError: no weights here\)"):
+        xai.load_model("broken")
+    with pytest.raises(ModelError, match="its 'odd' gives a int"):
+        xai.load_model("odd")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import nonsense_that_is_not_there", "ModuleNotFoundError"),
+        ("MODELS = (", "SyntaxError"),
+        ("x = 1", "defines no MODELS"),
+        ("MODELS = {'a': 3}", "defines no MODELS"),
+        ("MODELS = {'../a': print}", "cannot be called '../a'"),
+        ("MODELS = {'demo-xray': print}", "cannot be called 'demo-xray'"),
+        (None, "FileNotFoundError"),
+    ],
+)
+def test_a_broken_file_of_own_models_is_one_sentence(
+    text: str | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.py"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("SECOND_LOOK_MODELS", str(path))
+    with pytest.raises(ModelError) as caught:
+        xai.load_model("mine")
+    assert str(path) in str(caught.value)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 class Bomb:
@@ -326,3 +560,38 @@ def test_real_imagenet_weights_recognise_real_photographs(real_data: Path) -> No
         said = xai.predict(model, xai.read_image(path))
         right += int(said.order()[0]) == int(row[index])
     assert right >= 15, f"{right} of {len(rows)}"
+
+
+# ---- on the command line -------------------------------------------------------------------------------------------
+
+
+def explained(out: Path, *words: str) -> str:
+    """What `explain` prints about a sample."""
+    from typer.testing import CliRunner
+
+    from xai_core.__main__ import app
+
+    sample = ROOT / "assets" / "samples" / "xray_normal_1.png"
+    result = CliRunner().invoke(app, ["explain", "--image", str(sample), "--out", str(out), "--device", "cpu", *words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_the_command_line_finds_the_model_that_a_checkpoint_records(
+    three: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"state_dict": three, "arch": "test_resnet", "class_names": ["a", "b", "c"]}, tmp_path / "Jane Doe.pth")
+    said = explained(tmp_path / "out", "--checkpoint", str(tmp_path / "Jane Doe.pth"))
+    assert "Model       test_resnet on cpu" in said
+    files = list((tmp_path / "out").rglob("*.json"))
+    assert files
+    for file in files:
+        assert "Jane" not in file.read_text(encoding="utf-8")
+    assert "Model       demo-xray on cpu" in explained(tmp_path / "demo")
+
+
+def test_the_command_line_knows_no_pretrained_and_models_of_your_own(own: Path, tmp_path: Path) -> None:
+    assert "Random weights" in explained(tmp_path / "a", "--model", "test_resnet", "--no-pretrained")
+    said = explained(tmp_path / "b", "--model", "mine", "--method", "saliency")
+    assert "Model       mine on cpu" in said

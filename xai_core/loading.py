@@ -1,19 +1,14 @@
-"""Where models come from: the demo models, timm by name, a local checkpoint, or a module of your own.
-
-Weights are read as numbers only: safetensors, or torch files with `weights_only=True`. Nothing in them is ever run.
-"""
+"""Where models come from: the demo models, timm by name, a local checkpoint, or a module of your own."""
 
 from __future__ import annotations
 
 import copy
 import json
 import os
-import re
 import socket
 import threading
 import urllib.parse
 import urllib.request
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,19 +16,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from xai_core.checkpoints import Checkpoint, Recorded, config_beside, read_checkpoint
 from xai_core.drawing_weights import drawing
-from xai_core.errors import ModelError
+from xai_core.errors import AuditError, ModelError
 from xai_core.images import Preprocessing
 from xai_core.models import Model
+from xai_core.own_models import NAME, load_own, own_models
 from xai_core.records import TASKS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODELS = ASSETS / "models"
-MAX_CHECKPOINT_BYTES = 4 * 2**30
 HUB_SECONDS = 5.0  # to wait for the hub's host before only the local cache is asked
 _making = threading.RLock()
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "state_dict_ema", "model_ema")
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+MAX_SIDE = 1024  # pixels that a network may see, where a file says so
+ARCHITECTURE_SETTINGS = {"img_size", "global_pool"}  # recorded ones that are passed on to timm
 
 
 def demo_models() -> dict[str, dict[str, Any]]:
@@ -42,33 +38,38 @@ def demo_models() -> dict[str, dict[str, Any]]:
 
 
 def load_model(
-    name: str,
+    name: str = "",
     *,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
     pretrained: bool = True,
-    task: str = TASKS[0],
+    task: str | None = None,
     seed: int = 0,
     device: str | None = None,
 ) -> Model:
     """A model by name, ready to be asked.
 
-    `name` is a demo model, any timm architecture (with timm's own `hf-hub:…` and `local-dir:…`), the architecture of
-    `checkpoint`, or, with `pretrained=False`, an architecture whose weights are drawn at random from `seed`: such a
-    model knows nothing, and says so wherever it is shown. `labels` is a list, or a text file with one label a line.
-    `task` says what the outputs mean: "single label", "multi label" or "regression". Raises ModelError with what is
-    wrong and what to do.
+    `name` is a demo model, one of your own (see `own_models`), any timm architecture (with timm's own `hf-hub:…` and
+    `local-dir:…`), the architecture of `checkpoint`, which may be left out where it is recorded in the file or in a
+    `config.json` beside it, or, with `pretrained=False`, an architecture whose weights are drawn at random from `seed`:
+    such a model knows nothing, and says so wherever it is shown. `labels` is a list, or a text file with one label a
+    line; by default those recorded with the weights. `task` says what the outputs mean: "single label", "multi label"
+    or "regression"; None goes by the head. Raises ModelError with what is wrong and what to do.
     """
-    if is_safe_name(name) and (demo := DEMO_MODELS / f"{name}.safetensors").is_file():
-        if checkpoint is not None or labels is not None or not pretrained or task != TASKS[0]:
+    demo = DEMO_MODELS / f"{name}.safetensors"
+    if is_safe_name(name) and (demo.is_file() or name in own_models()):
+        if checkpoint is not None or labels is not None or not pretrained or task is not None:
+            kind, other = ("a demo model", read_card(demo)["architecture"]) if demo.is_file() else ("yours", "resnet18")
             raise ModelError(
-                f"{name} is a demo model, which brings its own weights and labels. For a checkpoint, other labels or "
-                f"random weights name a timm architecture instead, such as {read_card(demo)['architecture']}."
+                f"{name} is {kind}, which brings its own weights and labels. For a checkpoint, other labels or "
+                f"random weights name a timm architecture instead, such as {other}."
             )
-        return load_demo(demo, device)
+        return load_demo(demo, device) if demo.is_file() else load_own(name)
     given = _read_labels(labels)
     if checkpoint is not None:
-        return _load_checkpoint(name, Path(checkpoint), given, task, device)
+        return _load_checkpoint(name, checkpoint, given, task, device)
+    if not name:
+        raise ModelError("Name a model, such as demo-xray or resnet18, or give a checkpoint that records which it is.")
     return _load_timm(name, given, pretrained, task, seed, device)
 
 
@@ -79,22 +80,31 @@ def wrap_model(
     input_size: tuple[int, int, int] = (3, 224, 224),
     mean: Sequence[float] = (0.485, 0.456, 0.406),
     std: Sequence[float] = (0.229, 0.224, 0.225),
-    task: str = TASKS[0],
+    interpolation: str = "bicubic",
+    crop_fraction: float = 1.0,
+    task: str | None = None,
     name: str = "wrapped",
     device: str | None = None,
 ) -> Model:
     """Your own network as a Model. A copy of `module` is taken, so that yours stays as it is.
 
-    It takes (n, 3, h, w) pictures, normalised by `mean` and `std`, and gives (n, classes) logits. `task` says what they
-    mean: "single label", "multi label" (each label has a probability of its own) or "regression".
+    It takes (n, 3, h, w) pictures, normalised by `mean` and `std`, and gives (n, classes) logits. `interpolation` and
+    `crop_fraction` say how a picture is made to fit, as in `Preprocessing`. `task` says what the logits mean: "single
+    label", "multi label" (each label has a probability of its own) or "regression". None goes by the head: a single
+    output is the probability of one label, several are classes that exclude one another.
     """
-    preprocessing = Preprocessing(input_size=input_size, mean=tuple(mean), std=tuple(std))  # type: ignore[arg-type]
-    return Model(copy.deepcopy(module), name=name, labels=labels, preprocessing=preprocessing, task=task, device=device)
+    numbers: dict[str, Any] = {"mean": tuple(mean), "std": tuple(std)}
+    preprocessing = Preprocessing(input_size, interpolation=interpolation, crop_fraction=crop_fraction, **numbers)
+    meaning, facts = _meaning(task, len(labels), name)
+    return Model(
+        copy.deepcopy(module), name=name, labels=labels, preprocessing=preprocessing, task=meaning, device=device,
+        facts={"labels_from": "given", **facts},
+    )  # fmt: skip
 
 
 def is_safe_name(name: str) -> bool:
     """Whether a name may come from a browser or a record: a demo model or a plain timm architecture, never a path."""
-    return re.fullmatch(r"[a-z0-9][a-z0-9_.\-]*", name) is not None
+    return NAME.fullmatch(name) is not None
 
 
 # the demo models ----------------------------------------------------------------------------------------------------
@@ -126,7 +136,13 @@ def load_demo(path: Path, device: str | None = None) -> Model:
         interpolation=card["interpolation"],
         crop_fraction=card["crop_fraction"],
     )
-    facts = {"architecture": card["architecture"], "weights": "ships with Second Look", "notice": card["notice"]}
+    facts = {
+        "architecture": card["architecture"],
+        "weights": "ships with Second Look",
+        "labels_from": "its card",
+        "licence": "that of Second Look",
+        "notice": card["notice"],
+    }
     model = Model(
         module, name=path.stem, labels=card["labels"], preprocessing=preprocessing, device=device, facts=facts
     )
@@ -145,18 +161,20 @@ def parameters_of(name: str) -> int:
 
 
 def _load_timm(
-    name: str, labels: list[str] | None, pretrained: bool, task: str, seed: int, device: str | None
+    name: str, labels: list[str] | None, pretrained: bool, task: str | None, seed: int, device: str | None
 ) -> Model:
     _check_architecture(name)
     facts: dict[str, Any] = {"architecture": name}
     if pretrained:
         module = _pretrained(name)
-        facts["weights"] = str(getattr(module, "pretrained_cfg", {}).get("tag") or "pretrained")
+        cfg = getattr(module, "pretrained_cfg", {})
+        facts["weights"] = str(cfg.get("tag") or "pretrained")
+        facts["licence"] = str(cfg.get("license") or "not stated")
     else:
         module = create(name, seed, pretrained=False, **({"num_classes": len(labels)} if labels else {}))
         facts["weights"] = f"drawn at random, seed {seed}"
         facts["notice"] = "Random weights: this network has learnt nothing, and its maps mean nothing."
-    return _finished(module, name, labels, task, device, facts)
+    return _finished(module, name, _named(module, name, (labels or (), "given")), task, device, facts)
 
 
 def _pretrained(name: str) -> nn.Module:
@@ -216,7 +234,7 @@ def _check_architecture(name: str) -> None:
         raise ModelError(
             f"{base} has no weights called {tag!r}. It has {', '.join(n.partition('.')[2] for n in known)}."
         )
-    near = difflib.get_close_matches(name, [*demo_models(), *timm.list_models()], n=1)
+    near = difflib.get_close_matches(name, [*demo_models(), *own_models(), *timm.list_models()], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "See `timm.list_models()`."
     raise ModelError(f"No model is called {name!r}: it is neither a demo model nor a timm architecture. {hint}")
 
@@ -231,26 +249,74 @@ def create(name: str, seed: int = 0, **settings: Any) -> nn.Module:
 
 
 def _finished(
-    module: nn.Module, name: str, labels: list[str] | None, task: str, device: str | None, facts: Mapping[str, Any]
+    module: nn.Module,
+    name: str,
+    labels: tuple[Sequence[str], str],
+    task: str | None,
+    device: str | None,
+    facts: Mapping[str, Any],
+    preprocessing: Mapping[str, Any] | None = None,
 ) -> Model:
+    """A timm network as a Model. `labels` come with where they are from, `preprocessing` overrules timm's own."""
     from timm.data.config import resolve_model_data_config
 
-    classes = int(getattr(module, "num_classes", 0))
-    if not classes:
+    named, where = labels
+    meaning, why = _meaning(task, len(named), name)
+    cfg = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+    own = {key: value for key, value in (preprocessing or {}).items() if value is not None}
+    try:
+        seen = Preprocessing.from_timm({**cfg, **own})
+        if not all(type(side) is int and side <= MAX_SIDE for side in seen.input_size):
+            raise ValueError(f"pictures of {seen.input_size} are not of up to {MAX_SIDE} pixels a side")
+    except (AuditError, TypeError, ValueError) as error:
+        raise ModelError(f"The preprocessing recorded for {name} is unusable ({error}). Mend or remove it.") from error
+    facts = {**facts, "labels_from": where, **why}
+    try:
+        return Model(module, name=name, labels=named, preprocessing=seen, task=meaning, device=device, facts=facts)
+    except (AssertionError, ValueError, RuntimeError) as error:
+        if not own:
+            raise
+        raise ModelError(f"{name} cannot see pictures of {seen.input_size}, as is recorded for it. Mend it.") from error
+
+
+def _meaning(task: str | None, outputs: int, name: str) -> tuple[str, dict[str, str]]:
+    """What the outputs mean, and a fact where that was concluded from their number."""
+    if outputs != 1:
+        return task or TASKS[0], {}
+    if task == TASKS[0]:
+        raise ModelError(
+            f"{name} has one output, and a class without another to exclude would always get 100 %. Choose multi "
+            "label, which reads it as a probability of its own, or regression."
+        )
+    return (task, {}) if task else (TASKS[1], {"task_from": "one output, so it is read as a probability of its own"})
+
+
+def _named(module: nn.Module, name: str, *known: tuple[Sequence[str], str]) -> tuple[Sequence[str], str]:
+    """The labels and where they are from: the first that are known, else timm's for such a network, else numbers."""
+    outputs = int(getattr(module, "num_classes", 0))
+    if not outputs:
         raise ModelError(f"{name} has no classifier, so there is nothing to explain. Choose a classification model.")
-    named = labels or _known_labels(classes)
-    if len(named) != classes:
-        raise ModelError(f"{name} has {classes} outputs but {len(named)} labels were given. Give one label per output.")
-    preprocessing = Preprocessing.from_timm(resolve_model_data_config(module))  # type: ignore[no-untyped-call]
-    return Model(module, name=name, labels=named, preprocessing=preprocessing, task=task, device=device, facts=facts)
+    for labels, where in known:
+        if labels and len(labels) != outputs:
+            verb = "were given" if where == "given" else f"stand in {where}"
+            count = f"{outputs} outputs" if outputs > 1 else "1 output"
+            raise ModelError(f"{name} has {count} but {len(labels)} labels {verb}. Give one label per output.")
+        if labels:
+            return labels, where
+    return _known_labels(module, outputs)
 
 
-def _known_labels(classes: int) -> list[str]:
-    if classes == 1000:
-        from timm.data.imagenet_info import ImageNetInfo
+def _known_labels(module: nn.Module, outputs: int) -> tuple[list[str], str]:
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
-        return [str(text) for text in ImageNetInfo().label_descriptions()]
-    return [f"class {i}" for i in range(classes)]
+    cfg = getattr(module, "pretrained_cfg", {})
+    if len(own := cfg.get("label_names") or ()) == outputs:
+        words = cfg.get("label_descriptions") or {}
+        return [str(words.get(label, label)) for label in own], "timm's card of these weights"
+    if subset := infer_imagenet_subset({"num_classes": outputs}):
+        labels = [str(text) for text in ImageNetInfo(subset).label_descriptions()]
+        return labels, f"timm's list of {subset}, by the number of outputs"
+    return [f"class {i}" for i in range(outputs)], "numbered, since none are known"
 
 
 def _read_labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> list[str] | None:
@@ -259,145 +325,130 @@ def _read_labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> list[
     if not isinstance(labels, str | os.PathLike):
         return [str(label) for label in labels]
     try:
-        lines = Path(labels).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"The labels file {labels} cannot be read ({error}). Give a text file, one label a line."
-        ) from error
+        data = Path(labels).read_bytes()
+    except OSError as error:
+        raise ModelError(f"The labels file {labels} cannot be read ({error.strerror}). Check the path.") from error
+    return labels_in(data, str(labels))
+
+
+def labels_in(data: bytes, name: str) -> list[str]:
+    """The labels in a text file, one a line. Raises ModelError where there are none, or one stands there twice."""
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ModelError(f"The labels file {name} is no text ({error.reason}). Give one label a line.") from error
     named = [line.strip() for line in lines if line.strip()]
     if not named or len(set(named)) != len(named):
-        raise ModelError(f"The labels file {labels} is empty or names a class twice. Give one label a line.")
+        raise ModelError(f"The labels file {name} is empty or names a class twice. Give one label a line.")
     return named
 
 
 # checkpoints --------------------------------------------------------------------------------------------------------
 
 
-def _load_checkpoint(name: str, path: Path, labels: list[str] | None, task: str, device: str | None) -> Model:
-    _check_architecture(name)
-    weights, taken = _tensors(path)
-    classes = _classes_in(name, weights, path)
-    if labels is not None and classes != len(labels):
+def _load_checkpoint(
+    name: str,
+    given: str | os.PathLike[str] | Checkpoint,
+    labels: list[str] | None,
+    task: str | None,
+    device: str | None,
+) -> Model:
+    """The network of a checkpoint. What the file itself records goes before what stands in a config.json beside it."""
+    if isinstance(given, Checkpoint):
+        found, beside = given, Recorded()
+    else:
+        found, beside = read_checkpoint(Path(given)), config_beside(Path(given))
+    recorded = found.recorded
+    architecture = name or _recorded_architecture(found.name, recorded.architecture or beside.architecture)
+    _check_architecture(architecture)
+    if beside.architecture and _base(beside.architecture) != _base(architecture):
+        beside = Recorded()  # of another network in the same folder
+    settings = recorded.architecture_settings or beside.architecture_settings
+    if strange := sorted(set(settings) - ARCHITECTURE_SETTINGS):
         raise ModelError(
-            f"{path.name} ends in {classes} outputs but {len(labels)} labels were given. Give one label per output."
+            f"{found.name} was made with the setting {strange[0]!r}, which is not read. Build the network yourself and "
+            "use wrap_model."
         )
-    module = create(name, pretrained=False, num_classes=classes)
-    _check_fit(name, path, module, weights)
-    module.load_state_dict(weights)
-    facts = {"architecture": name, "weights": f"checkpoint {path.name}" + (f", {taken}" if taken else "")}
-    return _finished(module, name, labels, task, device, facts)
+    classes = _classes_in(architecture, found, settings)
+    settings = {**settings, "num_classes": classes}
+    _check_fit(architecture, found, _shapes_of(architecture, found, settings))  # before any memory is taken
+    module = create(architecture, pretrained=False, **settings)
+    module.load_state_dict(found.weights)
+    known = ((labels or (), "given"), *((one.labels, one.labels_from) for one in (recorded, beside)))
+    cfg = recorded.preprocessing or beside.preprocessing
+    facts = {
+        "architecture": architecture,
+        "weights": ", ".join(("a checkpoint", *found.taken)),
+        "licence": str(cfg.get("license") or "not stated"),
+    }
+    return _finished(module, architecture, _named(module, found.name, *known), task, device, facts, cfg)
 
 
-def _tensors(path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """The tensors of a checkpoint by name, and what was unwrapped to find them."""
-    if not path.is_file():
-        raise ModelError(f"There is no checkpoint {path}. Check the path.")
-    if path.stat().st_size > MAX_CHECKPOINT_BYTES:
-        raise ModelError(f"{path.name} is larger than {MAX_CHECKPOINT_BYTES >> 30} GiB. Save the weights alone.")
-    content = _unpickled(path) if path.suffix != ".safetensors" else _from_safetensors(path)
-    taken = []
-    for _ in range(3):
-        if not isinstance(content, Mapping):
-            break
-        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if wrapper is None:
-            break
-        taken.append(f"its {wrapper!r}")
-        content = content[wrapper]
-    if not isinstance(content, Mapping) or not content:
-        raise ModelError(f"{path.name} holds no weights by name. Save `model.state_dict()` and try again.")
-    strange = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
-    if strange:
-        raise ModelError(
-            f"{path.name} holds {strange[0]!r}, which is no tensor. Save `model.state_dict()` and try again."
-        )
-    weights = {str(key): value for key, value in content.items()}
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in weights):
-            weights = {key.removeprefix(prefix): value for key, value in weights.items()}
-            taken.append(f"without the prefix {prefix!r}")
-    if sum(value.numel() * value.element_size() for value in weights.values()) > 4 * path.stat().st_size + 2**20:
-        raise ModelError(f"{path.name} declares far more numbers than it holds. Save the weights again.")
-    for key, value in weights.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{path.name}: {key} holds values that are not numbers. Save the weights again.")
-    return {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}, ", ".join(taken)
+def _base(architecture: str) -> str:
+    return architecture.partition(".")[0]
 
 
-def _from_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        loaded: Mapping[str, torch.Tensor] = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path.name} is not a whole safetensors file ({error}). Save it again.") from error
-    return loaded
-
-
-def _unpickled(path: Path) -> Any:
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start[:1] != b"\x80" and start != b"PK":
-        raise ModelError(f"{path.name} is not a torch checkpoint. Save the weights with torch.save or as safetensors.")
-    try:
-        if start == b"PK":
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-            if any(entry.filename.endswith("constants.pkl") for entry in entries):
-                raise ModelError(f"{path.name} is a TorchScript program, not weights. Save `model.state_dict()`.")
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ModelError(f"{path.name} is a compressed archive, not a checkpoint. Save it with torch.save.")
-    except zipfile.BadZipFile as error:
-        raise ModelError(f"{path.name} is damaged. Save it again as safetensors.") from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile or damaged pickle can raise anything; none of it has been run
-        reason = " ".join(str(error).split())
-        blocked = re.search(r"(?:GLOBAL|global|class) `?([\w.]+)`?", reason)
-        if "WeightsUnpickler" in reason or "Unsupported" in reason or "weights_only" in reason.lower():
-            what = f"({blocked.group(1)}) " if blocked else ""
-            raise ModelError(
-                f"{path.name} holds more than weights {what}and was refused, since loading it could run code. "
-                "Save `model.state_dict()` as safetensors."
-            ) from error
-        raise ModelError(
-            f"{path.name} is not a torch checkpoint or is damaged. Save it again as safetensors."
-        ) from error
+def _recorded_architecture(file: str, recorded: str) -> str:
+    """The architecture that is recorded for a file, if timm has it. A tag that timm does not know is left off."""
+    if not recorded:
+        raise ModelError(f"{file} does not record which architecture its weights are of. Name it, such as resnet18.")
+    for name in (recorded, _base(recorded)):
+        if is_safe_name(name):
+            try:
+                _check_architecture(name)
+            except ModelError:
+                continue
+            return name
+    raise ModelError(f"{file} records the architecture {recorded!r}, which timm does not have. Name the one that fits.")
 
 
-def _classes_in(name: str, weights: Mapping[str, torch.Tensor], path: Path) -> int:
+def _classes_in(name: str, found: Checkpoint, settings: Mapping[str, Any]) -> int:
     """The number of outputs that a checkpoint of architecture `name` was made for."""
-    with torch.device("meta"):  # shapes only
-        reference: Any = create(name, pretrained=False)
+    reference = _shapes_of(name, found, settings)
     heads = reference.get_classifier()
     head = heads[0] if isinstance(heads, tuple) else heads
     key = next((f"{part}.weight" for part, module in reference.named_modules() if module is head), "")
-    if key not in weights:
-        _check_fit(name, path, reference, weights)
-        raise ModelError(f"{path.name} has no classifier for {name}. Give a checkpoint of a classification model.")
-    return len(weights[key])
+    if key not in found.weights or not found.weights[key].ndim:
+        _check_fit(name, found, reference)
+        raise ModelError(f"{found.name} has no classifier for {name}. Give a checkpoint of a classification model.")
+    return len(found.weights[key])
 
 
-def _check_fit(name: str, path: Path, module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+def _shapes_of(name: str, found: Checkpoint, settings: Mapping[str, Any]) -> Any:
+    """The network without its numbers."""
+    try:
+        with torch.device("meta"):
+            return create(name, pretrained=False, **settings)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise ModelError(f"{name} cannot be made with the settings that {found.name} records. Mend them.") from error
+
+
+def _check_fit(name: str, found: Checkpoint, module: nn.Module) -> None:
     """Raise ModelError unless every weight is there in the right shape, and none beside."""
-    wanted = module.state_dict()
+    wanted, weights = module.state_dict(), found.weights
     missing = [key for key in wanted if key not in weights]
     extra = [key for key in weights if key not in wanted]
     both = [key for key in wanted if key in weights]
-    other = [key for key in both if wanted[key].shape != weights[key].shape]
+    other = [
+        f"{key}: {tuple(weights[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in both
+        if wanted[key].shape != weights[key].shape
+    ]
     whole = [key for key in both if wanted[key].is_floating_point() and not weights[key].is_floating_point()]
     if whole:
-        raise ModelError(f"{path.name}: {whole[0]} holds whole numbers instead of weights. Save it unquantised.")
-    if not (missing or extra or other):
-        return
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} weights are missing ({', '.join(missing[:2])}…)")
-    if extra:
-        parts.append(f"{len(extra)} are unknown ({', '.join(extra[:2])}…)")
-    if other:
-        key = other[0]
-        shapes = f"{tuple(weights[key].shape)} instead of {tuple(wanted[key].shape)}"
-        parts.append(f"{len(other)} have another shape ({key}: {shapes})")
-    raise ModelError(f"{path.name} is not a checkpoint of {name}: {'; '.join(parts)}. Name the right architecture.")
+        raise ModelError(f"{found.name}: {whole[0]} holds whole numbers instead of weights. Save it unquantised.")
+    differs = {"missing": missing, "unknown": extra, "of another shape": other}
+    parts = [f"{_weights(len(keys))} {what} ({_first(keys)})" for what, keys in differs.items() if keys]
+    if parts:
+        read = f" (read from {', '.join(found.taken)})" if found.taken else ""
+        raise ModelError(
+            f"{found.name}{read} is not a checkpoint of {name}: {'; '.join(parts)}. Name the right architecture."
+        )
+
+
+def _weights(count: int) -> str:
+    return "1 weight is" if count == 1 else f"{count} weights are"
+
+
+def _first(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
