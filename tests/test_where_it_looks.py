@@ -12,7 +12,6 @@ import xai_core as xai
 from tests.conftest import SIDE, Linear, convolutions, seeded, wrapped
 from xai_core.errors import SettingError
 from xai_core.metrics import METRICS
-from xai_core.metrics.border_share import border
 from xai_core.metrics.entropy import entropy
 from xai_core.metrics.mean_focus_radius import focus_radius
 from xai_core.metrics.sparseness import gini
@@ -20,7 +19,7 @@ from xai_core.metrics.top_k_iou import expected_iou
 from xai_core.models import Model
 from xai_core.records import Explanation, Image, Passes, Score, Target
 from xai_core.scoring import score_many
-from xai_core.truth import mass
+from xai_core.truth import border, mass
 
 PLACES = ["mean_focus_radius", "centre_of_mass", "border_share"]
 MARKED = ["background_share", "pointing_game", "mass_accuracy", "rank_accuracy", "top_k_iou"]

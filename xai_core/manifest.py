@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from xai_core import figures
-from xai_core.errors import RecordError
+from xai_core.errors import RecordError, SettingError
 from xai_core.provenance import VERSION, made_with
 from xai_core.records import Explanation, Prediction, Record, plain
 from xai_core.seal import ENTRIES_LIMIT, MANIFEST, MANIFEST_LIMIT, SCHEMA, sealed, shown
@@ -214,14 +214,17 @@ def _files(record: Record) -> Iterator[tuple[str, bytes]]:
 
 def _compared(record: Record, shared: bool, looks: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
     """The maps of several models side by side, and where those of the first two differ."""
-    from xai_core.comparison import differ
+    from xai_core.comparison import differ, names_of
     from xai_core.comparison_figure import comparison, difference
 
     drawn = comparison(record.explanations, record.predictions, shared_scale=shared, **looks)
     yield "comparison.png", figures.png(drawn)
     one, other = (next(e for e in record.explanations if e.model == model) for model in record.models[:2])
-    names = (str(one.model["name"]), str(other.model["name"]))
-    yield "difference.png", figures.png(difference(differ(one, other), names))
+    first, second, *_ = names_of(record.models)
+    width, height = record.picture.get("width"), record.picture.get("height")
+    with suppress(SettingError):  # of crops that do not overlap nothing can be drawn
+        found = differ(one, other, (height, width) if width and height else None)
+        yield "difference.png", figures.png(difference(found, (first, second)))
 
 
 def _seen(number: int) -> str:
@@ -232,7 +235,7 @@ def _seen(number: int) -> str:
 def _manifest(record: Record, identity: str, files: list[dict[str, Any]]) -> bytes:
     first, models = record.explanations[0], record.models
     said = [{"labels": one.labels, "logits": one.logits, "model": one.model} for one in record.predictions]
-    fields = {
+    fields: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "comparison" if len(models) > 1 else "explanation",
         "id": identity,

@@ -31,7 +31,9 @@ Status = Literal["intact", "changed", "missing", "unlisted", "unverifiable"]
 
 # The names `save` makes. Nothing else is ever opened: no folder, no way up, no drive, no device.
 _NAME = re.compile(
-    r"seen\.png|sheet\.png|[0-9]{2,4}_[a-z0-9_]{1,64}\.(?:npy|(?:heatmap|overlay|figure)\.png)", re.ASCII
+    r"seen(?:_[2-9])?\.png|(?:sheet|comparison|difference)\.png"
+    r"|[0-9]{2,4}_[a-z0-9_]{1,64}\.(?:npy|(?:heatmap|overlay|figure)\.png)",
+    re.ASCII,
 )
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # possessive: linear on any input

@@ -140,6 +140,14 @@ def mass_inside(values: np.ndarray, mask: np.ndarray) -> float | None:
     return None if shares is None else min(1.0, float(shares[mask].sum()))
 
 
+def border(shape: tuple[int, int], width: float) -> np.ndarray:
+    """(h, w) bool: within that share of a side from an edge, at least one pixel."""
+    rows, columns = (max(1, round(width * side)) for side in shape)
+    band = np.ones(shape, bool)
+    band[rows : shape[0] - rows, columns : shape[1] - columns] = False
+    return band
+
+
 def highest_inside(values: np.ndarray, mask: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """How many of the `count` highest pixels lie inside the mask: every number it may be, and how likely each is.
 

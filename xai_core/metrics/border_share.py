@@ -8,19 +8,9 @@ the picture's own pixels. Padding draws the maps of many networks to the edges t
 not a finding.
 """
 
-import numpy as np
-
 from xai_core.metrics import METRICS, Maps, Measured, Metric
 from xai_core.registry import param
-from xai_core.truth import NO_MASS, mass_inside
-
-
-def border(shape: tuple[int, int], width: float) -> np.ndarray:
-    """(h, w) bool: within that share of a side from an edge, at least one pixel."""
-    rows, columns = (max(1, round(width * side)) for side in shape)
-    band = np.ones(shape, bool)
-    band[rows : shape[0] - rows, columns : shape[1] - columns] = False
-    return band
+from xai_core.truth import NO_MASS, border, mass_inside
 
 
 @METRICS.register
