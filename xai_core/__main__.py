@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import xai_core as xai
+from xai_core.compare_command import compare
 from xai_core.errors import AuditError, ModelError
 from xai_core.options import (
     ALL,
@@ -31,16 +32,16 @@ from xai_core.options import (
     RandomWeights,
     Seed,
     Settings,
-    TargetName,
+    TargetNames,
     Task,
     at_layers,
+    model_name,
     named_methods,
     pictures_in,
     say,
-    target_of,
+    targets_of,
     with_settings,
 )
-from xai_core.records import TASKS
 from xai_core.score_command import score
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ app = typer.Typer(
 def explain(
     image: Annotated[Path, typer.Option(help="PNG, JPEG, WebP, TIFF, BMP or DICOM")],
     out: Annotated[Path, typer.Option(help="A new or empty folder for the record")],
-    model: ModelName = "demo-xray",
+    model: ModelName = "",
     method: MethodNames = "grad_cam",
     set_: Settings = None,
-    target: TargetName = None,
+    target: TargetNames = None,
     kind: Kind = "logit",
     against: Against = None,
     layer: Layer = "",
@@ -69,36 +70,38 @@ def explain(
     seed: Seed = 0,
     checkpoint: Checkpoint = None,
     labels: Labels = None,
-    task: Task = TASKS[0],
+    task: Task = None,
     random_weights: RandomWeights = False,
     device: Device = None,
 ) -> None:
-    """Explain one picture, and save the record."""
+    """Explain one picture, for one class or several, and save the record."""
     from xai_core.canvas import answered
     from xai_core.manifest import check_place
     from xai_core.pipeline import explain_many
     from xai_core.records import Record
-    from xai_core.tables import MANY, costs, described
+    from xai_core.tables import MANY, costs, described, one_each
     from xai_core.truth import seen_by, truth_beside
 
     check_place(out)
     picture, truth = xai.read_image(image), truth_beside(image)
     behind = pictures_in(background)
     network = xai.load_model(
-        model, checkpoint=checkpoint, labels=labels, pretrained=not random_weights, task=task, seed=seed, device=device
-    )
+        model_name(model, checkpoint), checkpoint=checkpoint, labels=labels, pretrained=not random_weights, task=task,
+        seed=seed, device=device,
+    )  # fmt: skip
     said = xai.predict(network, picture)
-    wanted = target_of(target, kind, against, said)
+    wanted = targets_of(target or [], kind, against, said)
     chosen = with_settings(xai.METHODS, named_methods(method), set_ or [])
     chosen = at_layers(chosen, layer)
     failures: dict[int, AuditError] = {}
     start = time.perf_counter()
     with Bar() as progress:
-        [explained] = explain_many(
-            network, [picture], chosen, [wanted], seed=seed, background_images=behind, progress=progress,
+        found = explain_many(
+            network, [picture] * len(wanted), chosen, wanted, seed=seed, background_images=behind, progress=progress,
             failed=(lambda _, number, error: failures.update({number: error})) if method == ALL else None,
         )  # fmt: skip
     seconds = time.perf_counter() - start
+    explained = [e for by_one_method in zip(*found, strict=True) for e in by_one_method]
     folder = xai.save(Record(tuple(explained), (said,), picture.source), out)
 
     typer.echo(f"Model       {network.name} on {network.device}")
@@ -109,7 +112,10 @@ def explain(
     ranked = [int(number) for number in said.order()[:3]]
     typer.echo("Prediction  " + ", ".join(f"{said.labels[number]} {answered(said, number)}" for number in ranked))
     mask = None if truth is None else seen_by(truth, network.preprocessing)
-    if len(explained) > MANY:
+    if len(wanted) > 1:
+        say(line for by_one_method in zip(*found, strict=True) for line in one_each(by_one_method, said, mask))
+        typer.echo(f"Together    {seconds:.2f} s: what several maps ask of the network, it is asked once")
+    elif len(explained) > MANY:
         say(costs(explained, mask))
         typer.echo(f"Together    {seconds:.2f} s: what several maps ask of the network, it is asked once")
     else:
@@ -120,7 +126,7 @@ def explain(
 
 @app.command()
 def methods(
-    model: ModelName = "demo-xray",
+    model: ModelName = "",
     image: Annotated[
         Path | None, typer.Option(help="To measure on; by default one that ships with the project")
     ] = None,
@@ -141,7 +147,7 @@ def methods(
 
     chosen = with_settings(xai.METHODS, named_methods(method), set_ or [])
     given = None if image is None else xai.read_image(image)
-    network, notice = _loaded(model, checkpoint, random_weights, seed, device)
+    network, notice = _loaded(model_name(model, checkpoint), checkpoint, random_weights, seed, device)
     picture, words = example(network) if given is None else (given, given.name)
     with Bar() as progress:
         found = survey(network, picture, chosen, seed=seed, progress=progress)
@@ -157,6 +163,7 @@ def methods(
     say(matrix(found))
 
 
+app.command()(compare)
 app.command()(score)
 
 

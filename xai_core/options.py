@@ -15,12 +15,27 @@ from xai_core.records import Image, Prediction, Target
 from xai_core.registry import Registry, settings
 
 ALL = "all"  # for methods and metrics
+DEMO = "demo-xray"
 
-ModelName = Annotated[str, typer.Option("--model", help="A demo model or any timm architecture")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A demo model, one of SECOND_LOOK_MODELS or any timm architecture; demo-xray, or the architecture that "
+        "--checkpoint records, by default",
+    ),
+]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights for a timm architecture: .safetensors or .pth")]
 Labels = Annotated[Path | None, typer.Option(help="A text file, one label a line")]
-Task = Annotated[str, typer.Option(help="What the outputs mean: single label, multi label or regression")]
-RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Draw the weights at random from --seed")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="What the outputs mean: single label, multi label (the default for a single output) or regression"
+    ),
+]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", "--no-pretrained", help="Draw the weights at random from --seed")
+]
 MethodNames = Annotated[str, typer.Option("--method", help="One method, several with commas between, or all")]
 Settings = Annotated[
     list[str] | None,
@@ -30,6 +45,12 @@ Settings = Annotated[
 ]
 Layer = Annotated[str, typer.Option(help="Where class activation methods read: one layer, or several")]
 TargetName = Annotated[str | None, typer.Option(help="A class by name or number; the predicted one by default")]
+TargetNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", help="A class by name or number, again for one more, or all; the predicted one by default"
+    ),
+]
 Kind = Annotated[str, typer.Option(help="What of it: logit, probability, or contrast with --against")]
 Against = Annotated[str | None, typer.Option(help="For a contrast: the other class, by name or number")]
 Background = Annotated[
@@ -37,6 +58,11 @@ Background = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="For everything random")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the fastest of this machine by default")]
+
+
+def model_name(given: str, checkpoint: Path | None) -> str:
+    """Which model is meant: the given one, else that which the checkpoint records, else a demo model."""
+    return given or ("" if checkpoint is not None else DEMO)
 
 
 def named_methods(methods: str) -> list[str]:
@@ -84,19 +110,43 @@ def at_layers(chosen: list[Any], layers: str) -> list[Any]:
 
 def target_of(wanted: str | None, kind: str, against: str | None, said: Prediction) -> Target:
     """What to explain, from the words of the command line."""
+    return _aimed(_number(wanted, said), kind, against, said)
+
+
+def targets_of(wanted: Sequence[str], kind: str, against: str | None, said: Prediction) -> list[Target]:
+    """What to explain with a map for each: classes by name or number, or all but the one that they are held against."""
+    from xai_core.findings import MOST, NOUNS, plural
+
+    if list(wanted) == [ALL] and ALL not in said.labels:
+        rival = None if against is None else _number(against, said)
+        numbers = [number for number in range(len(said.labels)) if number != rival]
+    else:
+        numbers = list(dict.fromkeys(_number(one, said) for one in wanted)) or [_number(None, said)]
+    if len(numbers) > MOST:
+        raise SettingError(
+            f"A map for each of {len(numbers):,} {plural(NOUNS[said.task])} was asked for, and at most {MOST} are made "
+            f"at once. Name those that you want, one --target for each."
+        )
+    return [_aimed(number, kind, against, said) for number in numbers]
+
+
+def _number(wanted: str | None, said: Prediction) -> int:
     from xai_core.pipeline import resolve_target
 
-    def number(text: str | None) -> int:
-        decimal = text is not None and text not in said.labels and text.isdecimal()
-        return resolve_target(int(text or 0) if decimal else text, said).index
+    decimal = wanted is not None and wanted not in said.labels and wanted.isdecimal()
+    return resolve_target(int(wanted or 0) if decimal else wanted, said).index
+
+
+def _aimed(number: int, kind: str, against: str | None, said: Prediction) -> Target:
+    from xai_core.pipeline import resolve_target
 
     kinds = ("logit", "probability", "contrast")
     if kind not in kinds:
         raise SettingError(f"No kind of target is called {kind!r}. Choose one of {', '.join(kinds)}.")
     if (kind == "contrast") != (against is not None):
         raise SettingError("A contrast needs the other class, and nothing else does: --kind contrast --against CLASS.")
-    other = None if against is None else number(against)
-    return resolve_target(Target(number(wanted), "", kind, other), said)  # type: ignore[arg-type]
+    other = None if against is None else _number(against, said)
+    return resolve_target(Target(number, "", kind, other), said)  # type: ignore[arg-type]
 
 
 def pictures_in(folder: Path | None) -> list[Image]:

@@ -28,6 +28,7 @@ from xai_core.options import (
     Task,
     at_layers,
     files_in,
+    model_name,
     named_methods,
     names_in,
     pictures_in,
@@ -35,7 +36,7 @@ from xai_core.options import (
     target_of,
     with_settings,
 )
-from xai_core.records import TASKS, Evidence, Image, Prediction
+from xai_core.records import Evidence, Image, Prediction
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
@@ -49,7 +50,7 @@ def score(
         list[Path], typer.Option(help="A picture, or a folder of them; may be given several times for means")
     ],
     out: Annotated[Path, typer.Option(help="A new or empty folder for tables and figures")],
-    model: ModelName = "demo-xray",
+    model: ModelName = "",
     methods: Annotated[
         str, typer.Option(help="Methods with commas between, or all; the controls are always added")
     ] = ALL,
@@ -71,7 +72,7 @@ def score(
     seed: Seed = 0,
     checkpoint: Checkpoint = None,
     labels: Labels = None,
-    task: Task = TASKS[0],
+    task: Task = None,
     random_weights: RandomWeights = False,
     device: Device = None,
 ) -> None:
@@ -89,8 +90,9 @@ def score(
     chosen = _with_controls(at_layers(with_settings(xai.METHODS, named_methods(methods), set_ or []), layer))
     asked, left_out = _metrics(metrics, metric_set or [], masks)
     network = xai.load_model(
-        model, checkpoint=checkpoint, labels=labels, pretrained=not random_weights, task=task, seed=seed, device=device
-    )
+        model_name(model, checkpoint), checkpoint=checkpoint, labels=labels, pretrained=not random_weights, task=task,
+        seed=seed, device=device,
+    )  # fmt: skip
     predictions = {picture.sha256: xai.predict(network, picture) for picture in pictures}
     targets = [target_of(target, "logit", None, predictions[picture.sha256]) for picture in pictures]
 

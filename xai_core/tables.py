@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
 
+from xai_core.canvas import answered
+from xai_core.findings import NOUNS, plural, same_for_all
 from xai_core.methods import METHODS
-from xai_core.records import Explanation, Passes
+from xai_core.records import Explanation, Passes, Prediction
 from xai_core.truth import distance_to, in_words, mass_inside
 from xai_core.validity import Validity, share, tally
 
@@ -54,29 +56,69 @@ def costs(explanations: Sequence[Explanation], mask: np.ndarray | None) -> Itera
     """
     names = [_named(e) for e in explanations]
     wide = max(map(len, names))
-    marked = mask is not None and mask.any()
-    beside = f"  {'pixels off':>10}  {'inside':>6}" if marked else ""
-    yield f"  {'method':<{wide}}  {'seconds':>8}  {'passes':>11}  {'gap':>8}  {'peak at':>8}{beside}"
+    yield f"  {'method':<{wide}}  {_heads(mask)}"
     rows = zip(names, explanations, strict=True)
     for family, maps in groupby(rows, lambda row: METHODS[row[1].method["name"]].family):
         yield _family(family)
-        for name, e in maps:
-            line = f"  {name:<{wide}}  {e.seconds:>8.2f}  {_passes(e.passes):>11}  {_gap(e.gap):>8}"
-            if e.flat:
-                yield f"{line}  {'flat':>8}"
-                continue
-            if mask is not None and marked:
-                inside = mass_inside(e.values, mask)
-                beside = f"  {distance_to(mask, e.peak):>10.0f}  {'' if inside is None else f'{inside:.0%}':>6}"
-            yield f"{line}  {'{}, {}'.format(*e.peak):>8}{beside}"
-    if mask is not None and marked:
+        yield from (f"  {name:<{wide}}  {_numbers(e, mask)}" for name, e in maps)
+    yield from _legend(mask)
+    noted = [(n, e) for n, e in zip(names, explanations, strict=True) if METHODS[e.method["name"]].family != "control"]
+    yield from _notes(noted)
+
+
+def one_each(explanations: Sequence[Explanation], said: Prediction, mask: np.ndarray | None) -> Iterator[str]:
+    """Maps by one method, one for each target, on a line each: what the model says of it, then as in `costs`.
+
+    Below them what must be known to read them, and whether they are the same.
+    """
+    first, noun = explanations[0], NOUNS[said.task]
+    names = [str(e.target) for e in explanations]
+    wide = max(map(len, [noun, *names]))
+    says = "value" if said.task == "regression" else "probability"
+    yield f"Maps        {METHODS.build(first.method)}, one for each of {len(explanations)} {plural(noun)}"
+    yield f"  {noun:<{wide}}  {says:>11}  {_heads(mask)}"
+    for name, e in zip(names, explanations, strict=True):
+        yield f"  {name:<{wide}}  {answered(said, e.target.index):>11}  {_numbers(e, mask)}"
+    yield from _legend(mask)
+    if METHODS[first.method["name"]].class_specific:
+        yield from _notes(zip(names, explanations, strict=True))
+    if warning := same_for_all(explanations):
+        yield f"Warning     {warning}"
+
+
+def _heads(mask: np.ndarray | None) -> str:
+    beside = f"  {'pixels off':>10}  {'inside':>6}" if _marks(mask) else ""
+    return f"{'seconds':>8}  {'passes':>11}  {'gap':>8}  {'peak at':>8}{beside}"
+
+
+def _numbers(e: Explanation, mask: np.ndarray | None) -> str:
+    line = f"{e.seconds:>8.2f}  {_passes(e.passes):>11}  {_gap(e.gap):>8}"
+    if e.flat:
+        return f"{line}  {'flat':>8}"
+    beside = ""
+    if mask is not None and _marks(mask):
+        inside = mass_inside(e.values, mask)
+        beside = f"  {distance_to(mask, e.peak):>10.0f}  {'' if inside is None else f'{inside:.0%}':>6}"
+    return f"{line}  {'{}, {}'.format(*e.peak):>8}{beside}"
+
+
+def _legend(mask: np.ndarray | None) -> Iterator[str]:
+    if mask is not None and _marks(mask):
         yield (
             "Pixels off: from the peak to the marked evidence. Inside: share of the map's positive mass, "
             f"of which a uniform map has {mask.mean():.0%}."
         )
+
+
+def _marks(mask: np.ndarray | None) -> bool:
+    return mask is not None and bool(mask.any())
+
+
+def _notes(named: Iterable[tuple[str, Explanation]]) -> Iterator[str]:
+    """What must be known to read maps, each sentence once, with whom it is about."""
     said: dict[str, list[str]] = {}
-    for name, e in zip(names, explanations, strict=True):
-        for note in e.notes if METHODS[e.method["name"]].family != "control" else ():
+    for name, e in named:
+        for note in e.notes:
             said.setdefault(note, []).append(name)
     yield from (f"{', '.join(who)}: {note}" for note, who in said.items())
 
