@@ -1,15 +1,19 @@
 """The viewer: all maps of one picture side by side, drawn in the browser, so that looking costs no round trip.
 
-Values are sent once, raw. What is sent: four bytes of length, a header in JSON that says where everything lies, then
-the picture (h, w, 3) uint8 as the model saw it, the maps (h, w) float32 and the palettes (256, 3) uint8, one after
-another. Names and labels are in the header and become text, never markup.
+Values are sent once, raw. Three things travel, and each only when it has changed: the viewer itself, with its code and
+the palettes; the words, in JSON; and every array in a parcel of its own, named by the sha256 of its bytes. Streamlit
+sends a large message that the browser already has by its hash alone, so a verdict costs its words and no map travels
+twice. Names and labels are in the words and become text, never markup.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +21,24 @@ import streamlit as st
 
 import xai_core as xai
 from pages.shared import samples, state
-from pages.shared.cached import digest
+from pages.shared.cached import digest, drawn
 from pages.shared.question import Looks
-from xai_core.records import Evidence, Explanation
+from xai_core.records import Evidence, Explanation, Image
 
 HERE = Path(__file__).resolve().parent / "browser"
+CODE = ("viewer_colours.js", "viewer_parts.js", "viewer_view.js", "viewer_swipe.js", "viewer.js")
+FINEST = 2048  # pixels of the longer side of the upload, as it is shown when zoomed in
 
 
-def source(name: str) -> str:
-    """What the browser runs."""
-    return (HERE / name).read_text("utf-8")
+def source(*names: str) -> str:
+    """What the browser runs, as one module."""
+    return "\n".join((HERE / name).read_text("utf-8") for name in names)
 
 
 _maps = st.components.v2.component(
-    "second_look.viewer", html='<div class="viewer"></div>', css=source("viewer.css"), js=source("viewer.js")
+    "second_look.viewer", html='<div class="viewer"></div>', css=source("viewer.css"), js=source(*CODE)
 )
+_parcel = st.components.v2.component("second_look.parcel", html="<div hidden></div>", js=source("parcel.js"))
 _samples = st.components.v2.component(
     "second_look.samples", html='<div class="samples"></div>', css=source("samples.css"), js=source("samples.js")
 )
@@ -46,6 +53,14 @@ VERDICTS = {  # each with a sign and the name of its colour: it is never told by
 CHECKED = {True: "✓", False: "✗", None: "–"}  # whether a check was passed, or not asked
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What is sent to the browser: words that JSON can hold, and arrays as bytes under the names that the words use."""
+
+    words: Mapping[str, Any]
+    arrays: Mapping[str, bytes]
+
+
 def maps(
     explanations: Sequence[Explanation],
     key: str,
@@ -57,19 +72,40 @@ def maps(
     *,
     weighing: bool = False,
     awaited: Callable[[], None] | None = None,
+    picture: Image | None = None,
 ) -> None:
     """Draw the maps. `given` counts how often the server has set the looks; else the browser keeps its own.
 
     `on_look` is called when the visitor has changed them and leaves the viewer. `waiting` are methods whose maps are
     still worked on; `evidence` is what each map was weighed as, and `weighing` says that the rest is on its way. While
-    something is awaited, the browser calls `awaited` every few seconds: whatever else is lost, that is not.
+    something is awaited, the browser calls `awaited` every few seconds: whatever else is lost, that is not. Where
+    `picture`, the upload, is finer than what a model saw of it, overlays that are zoomed into show its own pixels.
     """
-    data = packed(explanations, looks, given, waiting, evidence, weighing=weighing, awaited=awaited is not None)
-    _maps(key=key, data=data, on_looks_change=on_look, on_awaiting_change=awaited or _not_at_all)
+    scene = packed(
+        explanations, looks, given, waiting, evidence, weighing=weighing, awaited=awaited is not None, picture=picture
+    )
+    name = f"words of {key}"
+    with st.container(gap=None):
+        _maps(
+            key=key,
+            data={"words": name, **_palettes()},
+            on_looks_change=on_look,
+            on_awaiting_change=awaited or _not_at_all,
+        )
+        for sent, content in {name: json.dumps(scene.words).encode(), **scene.arrays}.items():
+            _parcel(key=f"{key}: {sent}", data=f"{sent}\n".encode() + content)
 
 
 def _not_at_all() -> None:
     """What is heard after nothing is awaited any more."""
+
+
+def _palettes() -> dict[str, Any]:
+    from xai_core import figures
+    from xai_core.colours import TWO_SIGNED
+
+    colours = {name: base64.b64encode(figures.palette(name).tobytes()).decode() for name in figures.COLOUR_MAPS}
+    return {"palettes": colours, "two_signed": list(TWO_SIGNED)}
 
 
 def packed(
@@ -81,33 +117,83 @@ def packed(
     *,
     weighing: bool = False,
     awaited: bool = False,
-) -> bytes:
-    """What is sent to the browser."""
-    from xai_core import figures
-    from xai_core.colours import TWO_SIGNED
+    picture: Image | None = None,
+) -> Scene:
+    """What is sent to the browser. Equal arrays are sent once.
 
-    first = explanations[0]
-    weighed = evidence or [None] * len(explanations)
-    height, width = first.values.shape
-    parts = [first.pixels.tobytes(), *(e.values.astype("<f4").tobytes() for e in explanations)]
-    parts += [figures.palette(name).tobytes() for name in figures.COLOUR_MAPS]
-    described = [_described(e, one, weighing) for e, one in zip(explanations, weighed, strict=True)]
-    order = _order(explanations, described, waiting)
-    header = {
-        "id": digest(order=order, judged=[words["judged"] for words in described]),
-        "height": height,
-        "width": width,
+    Pictures (h, w, 3) uint8 as the models saw them, each with its box in the upload; maps (h, w) float32 in little
+    endian order, each with the number of its picture; and the upload as a JPEG, where it is finer than one of them.
+    """
+    from xai_core.comparison import models_of
+
+    arrays: dict[str, bytes] = {}
+
+    def sent(content: bytes) -> str:
+        name = hashlib.sha256(content).hexdigest()
+        arrays[name] = content
+        return name
+
+    boxes, titles = _boxes(explanations), _titles(explanations)
+    models, weighed = models_of(explanations), evidence or [None] * len(explanations)
+    pictures: list[dict[str, Any]] = []
+    described = []
+    for e, box, title, one in zip(explanations, boxes, titles, weighed, strict=True):
+        height, width = e.values.shape
+        shown = {"height": height, "width": width, "box": box, "array": sent(e.pixels.tobytes())}
+        if shown not in pictures:
+            pictures.append(shown)
+        words = {"title": title, "who": models.index(e.model), "picture": pictures.index(shown)}
+        words |= {"array": sent(e.values.astype("<f4").tobytes()), **_described(e, one, weighing)}
+        described.append(words)
+    seen = {
         "maps": described,
-        "order": order,
-        "palettes": list(figures.COLOUR_MAPS),
-        "two_signed": list(TWO_SIGNED),
-        "looks": looks.to_dict(),
-        "given": given,
-        "awaited": awaited,
+        "order": _order(explanations, described, waiting),
+        "pictures": pictures,
+        "area": _area(boxes),
+        "several": len(models) > 1,
+        "upload": None,
     }
-    words = json.dumps(header).encode()
-    words += b" " * (-len(words) % 4)
-    return len(words).to_bytes(4, "little") + words + b"".join(parts)
+    if picture is not None and all(e.box for e in explanations) and _finer(picture, pictures):
+        height, width = picture.pixels.shape[:2]
+        jpeg = drawn(digest(picture=picture.sha256, side=FINEST), partial(samples.thumbnail, picture, FINEST))
+        seen["upload"] = {"height": height, "width": width, "array": sent(jpeg)}
+    said = {"looks": looks.to_dict(), "given": given, "awaited": awaited}
+    return Scene({"id": digest(**seen), **seen, **said}, arrays)
+
+
+def _titles(explanations: Sequence[Explanation]) -> list[str]:
+    """What to call each map beside the others: its method, led by its model, or its target, where there are several."""
+    from xai_core.comparison import models_of, names_of
+
+    models = models_of(explanations)
+    names, several = names_of(models), len({e.target for e in explanations}) > 1
+
+    def led(e: Explanation) -> list[str]:
+        return [names[models.index(e.model)]] if len(models) > 1 else [str(e.target)] if several else []
+
+    return [" · ".join([*led(e), label(e)]) for e in explanations]
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the upload
+
+
+def _boxes(explanations: Sequence[Explanation]) -> list[Box]:
+    """Where each picture lies in the upload. Old records do not say: then all are taken for the same area."""
+    boxes = [e.box for e in explanations if e.box]
+    height, width = explanations[0].values.shape
+    return boxes if len(boxes) == len(explanations) else [(0.0, 0.0, float(width), float(height))] * len(explanations)
+
+
+def _area(boxes: Sequence[Box]) -> Box:
+    """What holds all boxes."""
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return min(left), min(top), max(right), max(bottom)
+
+
+def _finer(picture: Image, pictures: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the upload, as it would be sent, has more pixels in some box than the model saw of it."""
+    sent = min(1, FINEST / max(picture.pixels.shape[:2]))
+    return any(sent * (one["box"][2] - one["box"][0]) > one["width"] for one in pictures)
 
 
 def _order(
@@ -162,6 +248,7 @@ def _described(e: Explanation, evidence: Evidence | None = None, weighing: bool 
         "colours": figures.default_colour_map(e.values),
         "peak": [row, column],
         "flat": e.flat,
+        "grid": list(e.grid),
         "facts": facts(e),
         "evidence": e.evidence,
         "notes": [note for note in e.notes if note != invalid],

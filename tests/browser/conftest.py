@@ -24,9 +24,10 @@ NOISE = re.compile(r"_stcore/(health|host-config)|Failed to load resource|WebSoc
 
 
 class Server:
-    """The app on a free port, with a store of its own."""
+    """The app, or another page, on a free port, with a store of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, page: str = "app.py") -> None:
+        self.page = page
         self.store = folder / "records"
         self.log = folder / "log.txt"
         with socket.socket() as probe:
@@ -41,7 +42,7 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         settings = {**os.environ, "SECOND_LOOK_RECORDS": str(self.store), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={self.port}"]
+        command = [sys.executable, "-m", "streamlit", "run", self.page, f"--server.port={self.port}"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=subprocess.STDOUT)
         end = time.monotonic() + 60

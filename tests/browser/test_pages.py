@@ -7,15 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import xai_core as xai
-from pages.shared import viewer
-from pages.shared.question import Looks
 from tests.pages.conftest import png
-from xai_core import figures
-from xai_core.records import Explanation, Passes, Target
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +40,7 @@ def test_the_very_first_visit_may_be_to_any_page(server, visit):
     page = visit()
     page.goto(f"{server.address}/manifests")
     expect(page.get_by_role("heading", name="Saved manifests")).to_be_visible(timeout=30_000)
-    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(3)
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(4)
     expect(page.get_by_text("Nothing has been saved yet")).to_be_visible()
     expect(page.get_by_text("Attribution maps are diagnostic aids, never proof.")).to_be_visible()
     assert page.title() == "Second Look"
@@ -380,69 +375,6 @@ def test_what_is_saved_survives_a_restart_and_verifies(server, visit):
     expect(page.get_by_text("drop the same file here again")).to_be_visible()
     upload(page, ("renamed.png", png(5, texture=True)))
     rows(page, 3)
-
-
-def test_the_browser_colours_a_map_as_the_core_does(visit):
-    """Scale and colours of the viewer against colours.py, on signed, unsigned, sparse and flat maps."""
-    draw = np.random.default_rng(0)
-    shape = (24, 32)
-    sparse = np.zeros(shape, np.float32)
-    sparse[3, 4], sparse[9, 9] = 5, -1
-    values = [
-        draw.normal(size=shape).astype(np.float32),
-        draw.gamma(1, 0.001, shape).astype(np.float32),
-        sparse,
-        np.full(shape, 0.25, np.float32),
-    ]
-    explained = [
-        Explanation(
-            values=one,
-            pixels=draw.integers(0, 255, (*shape, 3), dtype=np.uint8),
-            method={"name": "saliency"},
-            model={"name": "m"},
-            target=Target(0, "a"),
-            image="0" * 64,
-            seed=0,
-            seconds=0.0,
-            passes=Passes(1, 1),
-            grid=shape,
-        )
-        for one in values
-    ]
-    page = visit()
-    page.goto("about:blank")
-    source = (ROOT / "pages" / "shared" / "browser" / "viewer.js").read_text("utf-8")
-    sent = list(viewer.packed(explained, Looks(), 0))
-    for clip in (90.0, 98.3, 99.5, 100.0):
-        got = page.evaluate(
-            """async ([source, sent, clip]) => {
-                const address = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
-                const module = await import(address)
-                const scene = module.unpack(Uint8Array.from(sent))
-                const one = (map, name) => {
-                    const scale = module.scaleOf([map], clip)
-                    const colours = scale && module.coloursOn(scale, name, scene)
-                    return { scale, drawn: [...module.colour(map.values, scale, colours)] }
-                }
-                return {
-                    shared: module.scaleOf(scene.maps, clip),
-                    maps: scene.maps.map(map => ['inferno', 'coolwarm'].map(name => one(map, name))),
-                }
-            }""",
-            [source, sent, clip],
-        )
-        shared = figures.scale_of(values, clip)
-        assert (got["shared"]["low"], got["shared"]["high"]) == pytest.approx((shared.low, shared.high), rel=1e-12)
-        for one, drawn in zip(values, got["maps"], strict=True):
-            scale = figures.scale_of([one], clip)
-            for name, painted in zip(("inferno", "coolwarm"), drawn, strict=True):
-                if scale is None:
-                    assert painted["scale"] is None
-                else:
-                    found = (painted["scale"]["low"], painted["scale"]["high"])
-                    assert found == pytest.approx((scale.low, scale.high), rel=1e-12)
-                expected = figures.heatmap(one, scale, name)
-                assert np.array_equal(np.array(painted["drawn"]).reshape(expected.shape), expected)
 
 
 def test_xai_core_is_light_to_import():
