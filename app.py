@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages import compare_methods, explain, manifests
+from pages import compare_methods, compare_models, explain, manifests
 from pages.shared import errors
 from pages.shared.state import session
 
@@ -18,6 +18,9 @@ def main() -> None:
     st.logo(LOGO, size="large", icon_image=MARK)
     menu = {
         "explain": st.Page(explain.page, title="Explain", icon=":material/image_search:", default=True),
+        "compare_models": st.Page(
+            compare_models.page, title="Compare models", icon=":material/compare:", url_path="compare_models"
+        ),
         "compare_methods": st.Page(
             compare_methods.page, title="Compare methods", icon=":material/grid_view:", url_path="compare_methods"
         ),

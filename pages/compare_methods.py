@@ -36,7 +36,8 @@ def page() -> None:
     with work:
         weigh = panels.heading()
         panels.refused(asked.model.name, inquiry.refused)
-        explained, waiting = answers.maps(visitor, asked, methods)
+        wanted = answers.posed(asked, methods)
+        explained, waiting = answers.maps(visitor, wanted)
     with below:
         st.header("Scores", anchor=False)
         source, pictures = _pictures(visitor, inquiry)
@@ -53,12 +54,12 @@ def page() -> None:
         mask = pictures[asked.image.sha256][1] if alone else None
         scored = scores.of_one(visitor, asked, explained, metrics if alone else [], mask, bool(waiting))
         busy = bool(waiting) or visitor.scores.job is not None
-        evidence = answers.evidence(visitor, asked, explained if weigh else {}, busy)
+        evidence = answers.evidence(visitor, wanted, explained if weigh else {}, busy)
     if explained:
         with seen:
             weighing = weigh and (busy or visitor.evidence.job is not None)
             shown = panels.Shown(explained, evidence, waiting, weighing)
-            panels.maps(visitor, shown, inquiry.said, asked.image)
+            panels.maps(visitor, shown, [inquiry.said], asked.image)
     with below:
         if not metrics:
             st.info("Choose a metric.", icon=":material/straighten:")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import cached, errors, jobs, panels, samples, state, viewer
+from pages.shared import cached, errors, jobs, panels, samples, side_by_side, state, targets, viewer
 from pages.shared.cached import digest
 from pages.shared.errors import plain
-from pages.shared.question import Looks, Question, whole
+from pages.shared.question import Looks, Network, Question, whole
 from pages.shared.state import Session, session
 from xai_core.errors import RecordError
-from xai_core.records import Record
+from xai_core.records import Explanation, Record
 
 if TYPE_CHECKING:
     from xai_core.store import Entry
@@ -148,12 +149,14 @@ def opened(visitor: Session, folder: Path) -> None:
     with st.spinner("Loading the libraries (once, some seconds)"):
         cached.load_core()
     record = xai.open_record(folder)
+    page, title = ("compare_models", "Compare models") if len(record.models) > 1 else ("explain", "Explain")
     with restore:
-        if st.button("Open in Explain", key="restore", icon=":material/replay:", type="primary"):
-            visitor.ask(question(record), looks(record))
-            if len({e.target for e in record.explanations}) > 1:
+        if st.button(f"Open in {title}", key="restore", icon=":material/replay:", type="primary"):
+            asked = question(record)
+            visitor.ask(asked, looks(record))
+            if page == "explain" and asked.findings is None and len({e.target for e in record.explanations}) > 1:
                 visitor.say(f"The record has several targets. One is shown at a time: {record.explanations[0].target}.")
-            if menu := visitor.menu.get("explain"):
+            if menu := visitor.menu.get(page):
                 st.switch_page(menu)
     with pack:
         name = f"record-{record.manifest['id'][:12]}.zip"
@@ -162,17 +165,20 @@ def opened(visitor: Session, folder: Path) -> None:
             on_click="ignore",
         )  # fmt: skip
     first = record.explanations[0]
-    st.markdown(f"## {plain(first.target)} &nbsp;·&nbsp; {plain(first.model.get('name', 'unnamed'))}")
+    named = ", ".join(str(model.get("name", "unnamed")) for model in record.models)
+    st.markdown(f"## {plain(first.target)} &nbsp;·&nbsp; {plain(named)}")
     st.caption(plain(f"Saved {when(record.manifest['created'])} · {folder.name}"))
     if record.note:
         with st.container(border=True):
             st.caption("Note")
             st.text(record.note)
-    if record.prediction is not None:
-        with st.container(border=True):
+    with st.container(border=True, key="predictions"):
+        if len(record.predictions) > 1:
+            side_by_side.predictions(record.predictions)
+        elif record.prediction is not None:
             panels.prediction(record.prediction, first.target)
-    else:
-        panels.notice(first.model)
+        else:
+            panels.notice(first.model)
     st.header("Attribution maps", anchor=False)
     panels.flat_maps(record.explanations)
     viewer.maps(record.explanations, f"record {record.manifest['id']}", looks(record), 0, lambda: None)
@@ -185,7 +191,8 @@ def contents(record: Record, report: Report | None) -> None:
     with st.expander("Made with", icon=":material/construction:"):
         st.code(_lines(manifest["made_with"]), language=None)
     with st.expander("Model and picture", icon=":material/badge:"):
-        st.code(_lines(manifest["model"]) + "\n\n" + _lines(manifest["picture"]), language=None)
+        known = [*map(_lines, record.models), _lines(manifest["picture"])]
+        st.code("\n\n".join(known), language=None)
     with st.expander("Settings of each map", icon=":material/tune:"):
         for e in record.explanations:
             words = {**e.method, "target": str(e.target), "seed": e.seed}
@@ -235,16 +242,39 @@ def question(record: Record) -> Question:
     """What a record asked, so that it can be asked again."""
     first = record.explanations[0]
     compared = {sha256 for e in record.explanations for sha256 in e.background}
-    return Question.about(
+    asked = Question.about(
         first.target,
-        picture=first.image,
-        model=str(first.model.get("name", "")),
-        random=str(first.model.get("weights", "")).startswith("drawn at random"),
+        picture=str(record.picture.get("file_sha256", first.image)),
+        frame=whole(record.picture.get("frame")) or 0,
+        models=tuple(_network(next(e for e in record.explanations if e.model == model)) for model in record.models),
         methods=tuple(dict(e.method) for e in record.explanations),
         background="samples" if all(map(samples.by_hash, compared)) else "uploads",
         seed=whole(first.seed),
-        weights=str(first.model.get("weights_sha256", "")),
+        findings=_findings(record),
     )
+    rivals = {e.target.against for e in record.explanations}
+    return replace(asked, against=None) if asked.findings is not None and len(rivals) > 1 else asked
+
+
+def _findings(record: Record) -> int | None:
+    """How many of the likeliest classes hold all those that one method made a map for; None where that is no answer."""
+    from xai_core.findings import MOST
+
+    classes, methods = {e.target.index for e in record.explanations}, [dict(e.method) for e in record.explanations]
+    alone = len(record.models) == 1 and all(method == methods[0] for method in methods)
+    said = record.prediction
+    if len(classes) < 2 or not alone or said is None or not targets.offers_several(said):
+        return None
+    order = [int(number) for number in said.order()]
+    count = 1 + max(order.index(number) if number in order else MOST for number in classes)
+    return count if count <= MOST else None
+
+
+def _network(e: Explanation) -> Network:
+    words = {key: str(e.model.get(key, "")) for key in ("name", "weights", "task", "weights_sha256")}
+    random = words["weights"].startswith("drawn at random")
+    layer = str(e.settings().get("layer", ""))
+    return Network(words["name"], random, words["task"], layer, words["weights_sha256"])
 
 
 def looks(record: Record) -> Looks:

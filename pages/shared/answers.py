@@ -46,37 +46,51 @@ class Asked:
         )
 
 
+Posed = Mapping[str, tuple[Asked, "Method"]]  # what is asked for, by the key of the map that answers it
+
+
 def identity(model: Model) -> list[str]:
     """What tells a model from every other."""
-    return [model.name, model.identity["weights_sha256"], model.identity["preprocessing_sha256"]]
+    said = model.identity
+    means = [said["task"], digest(labels=model.labels)]
+    return [model.name, said["weights_sha256"], said["preprocessing_sha256"], *means]
 
 
-def maps(visitor: Session, asked: Asked, methods: Sequence[Method]) -> tuple[dict[str, Explanation], list[str]]:
+def posed(asked: Asked, methods: Sequence[Method]) -> Posed:
+    """One question put to several methods."""
+    return {asked.key(method): (asked, method) for method in methods}
+
+
+def maps(visitor: Session, wanted: Posed) -> tuple[dict[str, Explanation], list[str]]:
     """The maps that are there, by their keys, and the names of the methods that are still worked on.
 
-    Both in the order of `methods`.
+    Both in the order of `wanted`.
     """
-    keys = {asked.key(method): method for method in methods}
-    if not keys:
+    if not wanted:
         st.info("Choose a method in the sidebar.", icon=":material/tune:")
 
-    def start(wanted: Sequence[str]) -> jobs.Work:
-        chosen = {key: keys[key] for key in wanted}
-        return jobs.Work(asked.model, asked.image, chosen, asked.target, asked.seed, asked.background)
+    def start(keys: Sequence[str]) -> jobs.Work:
+        return jobs.Work({key: wanted[key] for key in keys})
 
-    found = work(visitor.maps, list(keys), start, "map")
+    found = work(visitor.maps, list(wanted), start, "map")
     explained = {key: one.explanation for key, one in found.items()}
     if explained:
         sent = sum(max(1, job.done) for job in {one.work for one in found.values()})
         passes = " · 1 pass through the network" if sent == 1 else f" · {sent:,} passes through the network"
-        about = f"{some(len(explained), 'map')} for target class **{plain(asked.target)}** of {plain(asked.model.name)}"
-        st.caption(about if visitor.maps.job else about + passes)
+        targets, models = (
+            list(dict.fromkeys(str(words) for words in of))
+            for of in zip(*((wanted[key][0].target, wanted[key][0].model.name) for key in explained), strict=True)
+        )
+        about = [some(len(explained), "map")]
+        about += [f"for target class **{plain(targets[0])}**"] if len(targets) == 1 else []
+        about += [f"of {plain(models[0])}" if len(models) == 1 else f"of {some(len(models), 'model')}"]
+        st.caption(" ".join(about) + ("" if visitor.maps.job else passes))
         panels.flat_maps(list(explained.values()))
-    waiting = [keys[key].name for key in visitor.maps.missing(keys)]
+    waiting = [wanted[key][1].name for key in visitor.maps.missing(wanted)]
     return explained, waiting if visitor.maps.job is not None else []
 
 
-def evidence(visitor: Session, asked: Asked, explained: Mapping[str, Explanation], busy: bool) -> dict[str, Evidence]:
+def evidence(visitor: Session, wanted: Posed, explained: Mapping[str, Explanation], busy: bool) -> dict[str, Evidence]:
     """How far each map can be believed, as far as that is known yet. Nothing new is begun while the page is `busy`.
 
     Controls are not weighed: they are the scales.
@@ -86,9 +100,8 @@ def evidence(visitor: Session, asked: Asked, explained: Mapping[str, Explanation
         visitor.evidence.settle(keys)
         return {key: visitor.evidence.kept[key] for key in keys if key in visitor.evidence.kept}
 
-    def start(wanted: Sequence[str]) -> jobs.Weighing:
-        chosen = {key: explained[key] for key in wanted}
-        return jobs.Weighing(asked.model, chosen, asked.seed, asked.background)
+    def start(due: Sequence[str]) -> jobs.Weighing:
+        return jobs.Weighing({key: (wanted[key][0], explained[key]) for key in due})
 
     return work(visitor.evidence, keys, start, "verdict")
 

@@ -1,4 +1,4 @@
-"""Work that is shared between reruns and visitors. The only module that uses Streamlit's caches.
+"""What is shared between reruns and visitors: models, and what Streamlit caches. The only module that uses its caches.
 
 Keys are one digest, never an array: Streamlit samples large arrays, so that two different ones can share a key.
 """
@@ -11,19 +11,24 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from pages.shared.errors import plain
+from pages.shared.shelf import Shelf
 from xai_core.errors import AuditError, ModelError
 
 if TYPE_CHECKING:
     from xai_core.models import Model
+    from xai_core.records import Explanation
 
 SEED = 0  # of random weights
 DOWNLOAD = "SECOND_LOOK_DOWNLOAD"  # set to 1, the page may download pretrained weights; else only what is here is used
 MOST_PARAMETERS = 500_000_000  # 2 GB in memory: a name typed by a visitor shall not exhaust the machine
+shelf = Shelf()  # of this process: every visitor's models
 _importing = threading.Lock()
 _imported = False
 
@@ -62,29 +67,66 @@ def warm_up() -> None:
     threading.Thread(target=load_core, name="second-look-imports", daemon=True).start()
 
 
-def model(name: str, random: bool) -> Model:
-    """A model by name, loaded once for all visitors. An evicted one is dropped, since another may be using it."""
-    return _model(digest(model=name, random=random), name, random)
+def model(name: str, random: bool, task: str = "") -> Model:
+    """A model by name, loaded once for all visitors. `task` says what its outputs mean; "" goes by its head."""
+    from xai_core.loading import demo_models, parameters_of
+    from xai_core.own_models import own_models
+
+    key = digest(model=name, random=random, task=task)
+    if (found := shelf.find(key)) is not None:
+        return found
+    size = ""
+    if name not in demo_models() and name not in own_models():
+        check_size(name, parameters := parameters_of(name))
+        size = f" ({sized(parameters)})"
+    with st.spinner(f"Loading {plain(name)}{size}", show_time=True):
+        return shelf.get(key, name, lambda: _loaded(name, random, task))
 
 
-@st.cache_resource(max_entries=4, show_spinner="Loading the model")
-def _model(key: str, _name: str, _random: bool) -> Model:
-    from xai_core.loading import demo_models, load_model, parameters_of
-
-    if _name not in demo_models() and (size := parameters_of(_name)) > MOST_PARAMETERS:
+def check_size(name: str, parameters: int) -> None:
+    """Raise ModelError for a network that is too large for a page that several visitors share."""
+    if parameters > MOST_PARAMETERS:
         raise ModelError(
-            f"{_name} has {size:,} parameters; this page opens models of up to {MOST_PARAMETERS:,}. "
+            f"{name} has {parameters:,} parameters; this page opens models of up to {MOST_PARAMETERS:,}. "
             "Choose a smaller one, or use the command line."
         )
+
+
+def sized(parameters: int) -> str:
+    """The size of a network in words."""
+    return f"{parameters / 1e6:.1f} million parameters, {4 * parameters / 1e6:,.0f} MB"
+
+
+def _loaded(name: str, random: bool, task: str) -> Model:
+    from xai_core.loading import demo_models, load_model
+
     try:
-        return load_model(_name, pretrained=not _random, seed=SEED)
+        return load_model(name, pretrained=not random, task=task or None, seed=SEED)
     except ModelError as error:
-        if _random or _name in demo_models() or os.environ.get(DOWNLOAD) == "1" or "pretrained" not in str(error):
+        if random or name in demo_models() or os.environ.get(DOWNLOAD) == "1" or "pretrained" not in str(error):
             raise
         raise ModelError(
-            f"The pretrained weights of {_name} are not on this machine, and this page downloads nothing unless it is "
+            f"The pretrained weights of {name} are not on this machine, and this page downloads nothing unless it is "
             f"started with {DOWNLOAD}=1. Pick a demo model, or switch on random weights."
         ) from error
+
+
+def same_for_all(explained: Mapping[str, Explanation]) -> str | None:
+    """Which of these maps, by their keys, are nearly the same."""
+    return _same_for_all(digest(maps=list(explained)), list(explained.values()))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _same_for_all(key: str, _explanations: Sequence[Explanation]) -> str | None:
+    from xai_core.findings import same_for_all
+
+    return same_for_all(_explanations)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def drawn(key: str, _draw: Callable[[], bytes]) -> bytes:
+    """A picture that is drawn once. `key` holds everything that it shows."""
+    return _draw()
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

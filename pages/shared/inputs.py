@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import cached, errors, menu, metric_menu, samples, state, viewer
+from pages.shared import cached, errors, menu, metric_menu, own_weights, samples, state, targets, viewer
+from pages.shared.errors import plain
 from pages.shared.question import BACKGROUNDS, Question
 from pages.shared.state import Session
 from xai_core.errors import AuditError, ModelError, SettingError
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from xai_core.registry import Registry
 
 FITTING = {"xray": "demo-xray", "face": "demo-face"}  # the demo model that knows a family of samples
-SUGGESTED = ("resnet18", "resnet50", "convnext_tiny", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
+SHOWN_FIRST = tuple(FITTING.values())
+RIVALS = {"demo-xray": "demo-xray-shortcut"}  # the model to hold another against
+SUGGESTED = (
+    *("resnet18", "resnet50", "convnext_tiny", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"),
+    *("convnextv2_base.fcmae_ft_in22k_in1k", "tf_efficientnetv2_s.in21k_ft_in1k"),
+)
 SEED_LIMIT = 2**31 - 1
 
 
@@ -47,7 +53,7 @@ def uploader(visitor: Session, label: str) -> None:
     for file in files:
         try:
             image = xai.read_image(file.getvalue(), file.name)
-            problem = visitor.take(image)
+            problem = visitor.take(image, file.getvalue())
             taken += [] if problem else [image.sha256]
         except AuditError as error:
             problem = str(error)
@@ -76,11 +82,34 @@ def sample_strip(visitor: Session, key: str) -> None:
     viewer.sample_strip(list(samples.samples().values()), visitor.sample, key, pick)
 
 
+@errors.kept
+def show_frame(visitor: Session, frame: int) -> None:
+    """Look at another frame, counted from 0, of the upload that is looked at."""
+    image, file = current(visitor), visitor.files.get(visitor.chosen)
+    if image is None or file is None or frame == image.source["frame"]:
+        return
+    if frame >= (frames := image.source["frames"]):
+        visitor.say(f"There is no frame {frame + 1} in a file of {frames}. Choose one of those.")
+    elif problem := visitor.take(xai.read_image(file, image.name, frame), file):
+        visitor.say(problem)
+
+
 def stepper(visitor: Session) -> None:
-    """Previous, next and remove, for the uploads."""
+    """Which frame, previous, next and remove, for the uploads."""
     count = len(visitor.pictures)
     if not visitor.chosen:
         return
+    facts = visitor.pictures[visitor.chosen].source
+    if "frames" in facts:
+        state.put("frame", facts["frame"] + 1)
+        st.slider(
+            "Frame",
+            1,
+            facts["frames"],
+            key="frame",
+            on_change=lambda: show_frame(visitor, state.value("frame") - 1),
+            help="The file holds several pictures. Each is asked about on its own.",
+        )
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="stepper"):
         if count > 1:
             st.button("Previous", key="previous", shortcut="Left", on_click=visitor.step, args=(-1,))
@@ -95,7 +124,8 @@ def stepper(visitor: Session) -> None:
 def evidence_mask(visitor: Session) -> Image | None:
     """White where the evidence of the picture is: as it was drawn into a sample, or as it came with an upload."""
     if not visitor.sample:
-        return visitor.masks.get(visitor.chosen)
+        image = current(visitor)
+        return None if image is None else visitor.masks.get(state.place(image))
     return samples.mask(visitor.sample)
 
 
@@ -105,8 +135,8 @@ def mask_uploader(visitor: Session, image: Image) -> None:
 
     if visitor.sample:
         return
-    if image.sha256 in visitor.masks:
-        share = (visitor.masks[image.sha256].pixels[..., 0] > 127).mean()
+    if (mask := evidence_mask(visitor)) is not None:
+        share = (mask.pixels[..., 0] > 127).mean()
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             st.caption(f"The mask that you gave marks {share:.1%} of the picture.")
             st.button("Remove the mask", icon=":material/delete:", on_click=visitor.unmark)
@@ -120,7 +150,7 @@ def mask_uploader(visitor: Session, image: Image) -> None:
     if file is None:
         return
     try:
-        visitor.masks[image.sha256] = fitted_mask(xai.read_image(file.getvalue(), file.name), image)
+        visitor.masks[state.place(image)] = fitted_mask(xai.read_image(file.getvalue(), file.name), image)
     except AuditError as error:
         visitor.say(str(error))
     visitor.uploads += 1
@@ -132,13 +162,18 @@ def mask_uploader(visitor: Session, image: Image) -> None:
 
 def fill(asked: Question, visitor: Session) -> None:
     """Put what a link or a record asks into the widgets. What is not on offer is said, and left out."""
-    if asked.model:
-        state.put("model", asked.model)
-        visitor.model_chosen = True
-    state.put("random", asked.random)
+    for slot, one in enumerate(asked.models):
+        for key, value in zip(model_keys(slot), (one.name, one.random, one.task), strict=True):
+            state.put(key, value)
+        visitor.models_chosen.add(slot)
+        if one.layer:
+            state.put(menu.layer_key(one.name, slot), one.layer)
+    if len(asked.models) > 1:
+        state.put("how many models", len(asked.models))
     if asked.seed is not None:
         state.put("seed", min(asked.seed, SEED_LIMIT))
     state.put("kind", asked.kind)
+    targets.fill(asked)
     state.put("background", asked.background)
     if not asked.weights:  # a record says nothing of these
         state.put("weigh", asked.weigh)
@@ -147,15 +182,20 @@ def fill(asked: Question, visitor: Session) -> None:
     if metrics:
         metric_menu.tick(metrics)
     methods = _filled(xai.METHODS, asked.methods, visitor)
-    if methods:
+    if len(asked.models) > 1 and methods:
+        state.put("method", methods[0]["name"])
+    elif methods:
         menu.tick([built["name"] for built in methods])
+    if not asked.models:
+        return
+    first = asked.models[0].name
     if asked.target is not None:
-        state.put(f"target {asked.model}", asked.target)
+        state.put(f"target {first}", asked.target)
     if asked.against is not None:
-        state.put(f"against {asked.model}", asked.against)
+        state.put(f"against {first}", asked.against)
     read = list(dict.fromkeys(filter(None, (str(built.get("layer", "")) for built in methods))))
     if read:
-        state.put(f"layer {asked.model}", read[0])
+        state.put(menu.layer_key(first), read[0])
     if len(read) > 1:
         visitor.say(f"Maps of {', '.join(read)} were asked for. One layer is shown at a time: this is {read[0]}.")
 
@@ -176,46 +216,108 @@ def _filled(registry: Registry[Any], specs: Sequence[Mapping[str, Any]], visitor
     return found
 
 
-def model(visitor: Session) -> tuple[Model, bool]:
-    """Choose a model and load it; whether its weights are drawn at random."""
+class Chosen(NamedTuple):
+    """A model, whether its weights are drawn at random, and what its outputs were said to mean; "" is by its head."""
+
+    model: Model
+    random: bool
+    task: str
+
+
+def model_keys(slot: int) -> Iterator[str]:
+    """The keys of the widgets that choose model number `slot`: its name, whether its weights are drawn, its task."""
+    return (f"{word} {slot}" if slot else word for word in ("model", "random", "task"))
+
+
+def model(visitor: Session, slot: int = 0) -> Chosen:
+    """Choose a model and load it. A page that shows several models has a slot for each."""
     from xai_core.loading import demo_models, is_safe_name
 
-    shown_first = [*FITTING.values()]
+    key, random_key, task_key = model_keys(slot)
     demos = sorted(
-        demo_models(), key=lambda one: (shown_first.index(one) if one in shown_first else len(shown_first), one)
+        demo_models(), key=lambda one: (SHOWN_FIRST.index(one) if one in SHOWN_FIRST else len(SHOWN_FIRST), one)
     )
-    fitting = FITTING.get(samples.samples()[visitor.sample].family if visitor.sample else "")
-    if fitting in demos and not visitor.model_chosen:
-        state.put("model", fitting)
-    state.start_with("model", demos[0] if demos else SUGGESTED[0])
+    place = st.container()
+    if slot == 0:
+        own_weights.section(visitor, list(SUGGESTED))
+    complete = [*demos, *_own_models(slot), *visitor.own_models]  # they bring their weights and what these mean
+    if slot not in visitor.models_chosen and (fitting := _fitting(visitor, slot)):
+        state.put(key, fitting)
+        if slot:
+            state.put(random_key, fitting not in demos)
 
     def chose() -> None:
-        visitor.model_chosen = True
+        visitor.models_chosen.add(slot)
 
-    name = st.selectbox(
-        "Model",
-        list(dict.fromkeys([*demos, *SUGGESTED, str(state.value("model"))])),
-        key="model",
-        persist_state="session",
-        accept_new_options=True,
-        on_change=chose,
-        help="A demo model, or type the name of any timm architecture.",
-    )
-    random = False
-    if name not in demos:
-        random = st.toggle(
-            "Random weights",
-            key="random",
+    def label(name: str) -> str:
+        return visitor.own_models[name].label if name in visitor.own_models else name
+
+    random, task = False, ""
+    with place:
+        name = st.selectbox(
+            f"Model {slot + 1}" if slot else "Model",
+            list(dict.fromkeys([*complete, *SUGGESTED, str(state.value(key))])),
+            format_func=label,
+            key=key,
             persist_state="session",
-            help="Draw the weights at random instead of loading trained ones. Such a network has learnt nothing: "
-            "useful as a control, and where no trained weights can be had.",
+            accept_new_options=True,
+            on_change=chose,
+            help="A demo model, or type the name of any timm architecture.",
+        )
+        if name not in complete:
+            random = st.toggle(
+                "Random weights",
+                key=random_key,
+                persist_state="session",
+                on_change=chose,
+                help="Draw the weights at random instead of loading trained ones. Such a network has learnt nothing: "
+                "useful as a control, and where no trained weights can be had.",
+            )
+            task = st.selectbox(
+                "What the outputs mean",
+                list(own_weights.MEANINGS),
+                format_func=own_weights.MEANINGS.__getitem__,
+                key=task_key,
+                persist_state="session",
+                help=own_weights.MEANING_HELP,
+            )
+    if name in visitor.own_models:
+        return Chosen(own_weights.find(visitor.own_models[name]), random, task)
+    if " (weights " in name:
+        raise ModelError(
+            f"{name} was opened from a file of weights, and these never travel. Give the same file under Your own "
+            "weights."
         )
     if not is_safe_name(name):
         raise ModelError(
             f"{name!r} cannot be opened from this page: only names of demo models and of timm architectures can, such "
             "as resnet50. Hub addresses and folders are for whoever starts the program, on the command line."
         )
-    return cached.model(name, random), random
+    with place:
+        return Chosen(cached.model(name, random, task), random, task)
+
+
+def _own_models(slot: int) -> list[str]:
+    """The models of whoever started the program; where they cannot be had, the reason is shown once."""
+    from xai_core.own_models import own_models
+
+    try:
+        return list(own_models())
+    except ModelError as error:
+        if slot == 0:
+            st.error(plain(error), icon=":material/error:")
+        return []
+
+
+def _fitting(visitor: Session, slot: int) -> str:
+    """The model that a slot shows until the person chooses one; "" leaves it as it is."""
+    known: str = FITTING.get(samples.samples()[visitor.sample].family if visitor.sample else "", "")
+    shown = str(state.value("model") or "")
+    if slot == 0:
+        return known or ("" if shown else SHOWN_FIRST[0])
+    taken = [shown, *(str(state.value(f"model {one}")) for one in range(1, slot))]
+    rivals = [RIVALS[one] for one in (known, shown) if one in RIVALS and slot == 1]
+    return next(one for one in (*rivals, *SUGGESTED) if one not in taken)
 
 
 # ---- what else the question holds ----------------------------------------------------------------------------------

@@ -13,11 +13,13 @@ from pages.shared import cached, inputs, menu, panels, state, survey, targets
 from pages.shared.answers import Asked, identity
 from pages.shared.cached import digest
 from pages.shared.errors import plain
-from pages.shared.question import Question
+from pages.shared.question import Looks, Network, Question
 from pages.shared.state import Session
-from xai_core.records import Image, Prediction
+from xai_core.records import Image, Prediction, Target
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from xai_core.methods import Method
     from xai_core.models import Model
 
@@ -29,7 +31,7 @@ class Inquiry:
     """One picture, one model, one target and the methods that explain it.
 
     `refused` are the methods that were chosen but say nothing here, with the reason. `background` are the pictures that
-    some methods compare with, the one that is asked about among them.
+    some methods compare with, the one that is asked about among them. `targets` are several where each gets a map.
     """
 
     question: Question
@@ -38,16 +40,22 @@ class Inquiry:
     methods: Sequence[Method]
     refused: Sequence[tuple[str, str]]
     background: Sequence[Image]
+    targets: Sequence[Target]
 
 
-def inquire(visitor: Session) -> Inquiry | None:
-    """Draw what every page about one picture begins with; None while there is no picture."""
+def opened(visitor: Session) -> tuple[Image, DeltaGenerator] | None:
+    """Draw what every page about one picture begins with: the picture, and the place beside it.
+
+    None while there is no picture.
+    """
     if not visitor.began:
         visitor.began = True
         if words := state.read_address():
-            visitor.ask(Question.from_address(words))
+            visitor.ask(Question.from_address(words), Looks.from_address(words))
     visitor.settle()
     survey.settle(visitor)
+    if visitor.pending is not None:
+        inputs.show_frame(visitor, visitor.pending.frame)
     image = inputs.current(visitor)
     if image is None:
         panels.welcome(visitor)
@@ -68,10 +76,20 @@ def inquire(visitor: Session) -> Inquiry | None:
     if visitor.pending is not None:
         asked_for, visitor.pending = visitor.pending, None
         inputs.fill(asked_for, visitor)
+    return image, right
+
+
+def inquire(visitor: Session, *, several: bool = False) -> Inquiry | None:
+    """Ask one model about one picture; None while there is no picture. `several` offers a map for each class."""
+    found = opened(visitor)
+    if found is None:
+        return None
+    image, right = found
     with st.sidebar:
-        model, random = inputs.model(visitor)
+        model, random, task = inputs.model(visitor)
         said = predict(visitor, model, image)
-        target, chosen, against = targets.choose(said, model.name, visitor)
+        findings = targets.how_many(said) if several else None
+        target, chosen, against = targets.choose(said, model.name, visitor, several=findings is not None)
         methods, refused = menu.methods(model, visitor, survey.known(visitor, model))
         compared = [method for method in methods if "pictures" in method.to_dict().values()]
         every = inputs.background(visitor, model.name, image) if compared else []
@@ -79,24 +97,31 @@ def inquire(visitor: Session) -> Inquiry | None:
         seed = inputs.seed()
     question = Question(
         sample=visitor.sample,
-        picture="" if visitor.sample else image.sha256,
-        model=model.name,
-        random=random,
+        picture=visitor.chosen,
+        frame=image.source.get("frame", 0) if visitor.chosen else 0,
+        models=(Network(model.name, random, task),),
         target=chosen,
         kind="probability" if target.kind == "sigmoid" else target.kind,
         against=against,
         methods=tuple(menu.changed(method) for method in methods),
         background=str(state.value("background")) if compared else "samples",
         seed=seed or None,
+        findings=findings,
     )
     if not background:
         methods = [method for method in methods if method not in compared]
         refused += [(method.label, NO_PICTURES) for method in compared]
+    aims = [target] if findings is None else targets.each(said, findings, question.kind, against)
     with right:
-        panels.prediction(said, target)
-        if visitor.weights and visitor.weights != model.identity["weights_sha256"]:
-            st.warning(f"{plain(model.name)} has other weights here than in the record, so its maps may differ.")
-    return Inquiry(question, Asked(model, image, target, seed, background), said, methods, refused, every)
+        panels.prediction(said, *aims)
+        other_weights(visitor, 0, model)
+    return Inquiry(question, Asked(model, image, aims[0], seed, background), said, methods, refused, every, aims)
+
+
+def other_weights(visitor: Session, slot: int, model: Model) -> None:
+    """Say where a model is not the one that a record was made with."""
+    if visitor.weights.get(slot, model.identity["weights_sha256"]) != model.identity["weights_sha256"]:
+        st.warning(f"{plain(model.name)} has other weights here than in the record, so its maps may differ.")
 
 
 def predict(visitor: Session, model: Model, image: Image) -> Prediction:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pages.shared import errors
+from pages.shared import cached, errors
 from pages.shared.state import Compared, Kept
 from xai_core.errors import AuditError, Cancelled
 from xai_core.records import Evidence, Explanation, Image, Prediction, Record, Score, Target
 
 if TYPE_CHECKING:
+    from pages.shared.answers import Asked
     from xai_core.methods import Method
     from xai_core.metrics import Metric
     from xai_core.models import Model
@@ -28,9 +29,9 @@ Task = Callable[[Progress, threading.Event], Any]
 
 
 class Job:
-    """`work(progress, cancel)` in a thread."""
+    """`work(progress, cancel)` in a thread. The `models` that it works with are held until it ends."""
 
-    def __init__(self, work: Task, total: int = 0) -> None:
+    def __init__(self, work: Task, total: int = 0, models: Sequence[Model] = ()) -> None:
         self.done, self.total = 0, total
         self.cancel = threading.Event()
         self.cancelled = False
@@ -39,7 +40,7 @@ class Job:
         self.result: Any = None
         self._watched = time.monotonic()
         # Given to the thread alone: the network and the pictures that the work holds need not outlive it.
-        self._thread = threading.Thread(target=self._run, args=(work,), name="second-look-job", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work, models), name="second-look-job", daemon=True)
         self._thread.start()
 
     @property
@@ -57,9 +58,10 @@ class Job:
         """Wait for the end of the work, so long at most: short work then shows without a flicker."""
         self._thread.join(seconds)
 
-    def _run(self, work: Task) -> None:
+    def _run(self, work: Task, models: Sequence[Model]) -> None:
         try:
-            self.result = work(self._hear, self.cancel)
+            with cached.shelf.using(*models):
+                self.result = work(self._hear, self.cancel)
         except Cancelled:
             self.cancelled = True
         except AuditError as error:
@@ -80,11 +82,11 @@ class Arriving(Job, Generic[T]):
     there is none.
     """
 
-    def __init__(self, work: Task, keys: Sequence[str], total: int = 0) -> None:
+    def __init__(self, work: Task, keys: Sequence[str], total: int = 0, models: Sequence[Model] = ()) -> None:
         self.due, self.asked = set(keys), len(keys)
         self.shown = time.monotonic()  # when the page last showed what has arrived
         self.arrived: deque[tuple[str, T | str]] = deque()
-        super().__init__(work, total)
+        super().__init__(work, total, models)
 
     def take(self) -> list[tuple[str, T | str]]:
         """What has arrived since it was last asked."""
@@ -101,60 +103,85 @@ class Arriving(Job, Generic[T]):
 
 
 class Work(Arriving[Kept]):
-    """Explaining one picture by several methods that share their passes."""
+    """Explaining what is asked, by the keys of the maps. Targets of one picture and model share their passes."""
 
-    def __init__(
-        self,
-        model: Model,
-        image: Image,
-        methods: Mapping[str, Method],
-        target: Target,
-        seed: int,
-        background: Sequence[Image] = (),
-    ) -> None:
+    def __init__(self, wanted: Mapping[str, tuple[Asked, Method]]) -> None:
         from xai_core.pipeline import cost_of, explain_many
 
-        keys = list(methods)
+        by_target: dict[Any, dict[str, tuple[Asked, Method]]] = {}
+        for key, (asked, method) in wanted.items():
+            by_target.setdefault((_about(asked), asked.target), {})[key] = asked, method
+        groups: dict[Any, list[tuple[Target, list[str]]]] = {}
+        for (about, target), those in by_target.items():
+            methods = tuple(method for _, method in those.values())
+            groups.setdefault((about, methods), []).append((target, list(those)))
+        costs = [cost_of(wanted[rows[0][1][0]][0].model, methods, len(rows)) for (_, methods), rows in groups.items()]
 
         def work(progress: Progress, cancel: threading.Event) -> None:
-            explain_many(
-                model,
-                [image],
-                list(methods.values()),
-                [target],
-                seed=seed,
-                background_images=background,
-                progress=progress,
-                cancel=cancel,
-                each=lambda _, one, explanation: self.arrived.append((keys[one], Kept(explanation, self))),
-                failed=lambda _, one, error: self.arrived.append((keys[one], str(error))),
-            )
+            for number, ((_, methods), rows) in enumerate(groups.items()):
+                asked, before = wanted[rows[0][1][0]][0], sum(costs[:number])
 
-        super().__init__(work, keys, cost_of(model, list(methods.values())))
+                def heard(done: int, _: int, before: int = before) -> None:
+                    progress(before + done, self.total)
+
+                def made(i: int, by: int, explanation: Explanation, rows: Rows = rows) -> None:
+                    self.arrived.append((rows[i][1][by], Kept(explanation, self)))
+
+                def failed(i: int, by: int, error: AuditError, rows: Rows = rows) -> None:
+                    self.arrived.append((rows[i][1][by], str(error)))
+
+                explain_many(
+                    asked.model,
+                    [asked.image] * len(rows),
+                    methods,
+                    [target for target, _ in rows],
+                    seed=asked.seed,
+                    background_images=asked.background,
+                    progress=heard,
+                    cancel=cancel,
+                    each=made,
+                    failed=failed,
+                )
+
+        super().__init__(work, list(wanted), sum(costs), models=[asked.model for asked, _ in wanted.values()])
+
+
+Rows = Sequence[tuple[Target, Sequence[str]]]  # a target, and the key of its map by each method
+
+
+def _about(asked: Asked) -> tuple[Any, ...]:
+    """What questions have in common that the network answers together."""
+    return id(asked.model), asked.image.sha256, asked.seed, tuple(one.sha256 for one in asked.background)
 
 
 class Weighing(Arriving[Evidence]):
-    """Weighing maps of one picture: how far each of them can be believed."""
+    """Weighing maps, by their keys: how far each of them can be believed. Those of one model are weighed together."""
 
-    def __init__(
-        self, model: Model, explained: Mapping[str, Explanation], seed: int, background: Sequence[Image] = ()
-    ) -> None:
-        keys = list(explained)
+    def __init__(self, explained: Mapping[str, tuple[Asked, Explanation]]) -> None:
+        groups: dict[Any, dict[str, tuple[Asked, Explanation]]] = {}
+        for key, (asked, explanation) in explained.items():
+            groups.setdefault(_about(asked), {})[key] = asked, explanation
 
         def work(progress: Progress, cancel: threading.Event) -> None:
             from xai_core.evidence import weigh_many
 
-            weigh_many(
-                model,
-                list(explained.values()),
-                seed=seed,
-                background_images=background,
-                progress=progress,
-                cancel=cancel,
-                each=lambda one, evidence: self.arrived.append((keys[one], evidence)),
-            )
+            for those in groups.values():
+                keys, (asked, _) = list(those), next(iter(those.values()))
 
-        super().__init__(work, keys)
+                def weighed(one: int, evidence: Evidence, keys: Sequence[str] = keys) -> None:
+                    self.arrived.append((keys[one], evidence))
+
+                weigh_many(
+                    asked.model,
+                    [explanation for _, explanation in those.values()],
+                    seed=asked.seed,
+                    background_images=asked.background,
+                    progress=progress,
+                    cancel=cancel,
+                    each=weighed,
+                )
+
+        super().__init__(work, list(explained), models=[asked.model for asked, _ in explained.values()])
 
 
 class Scoring(Arriving[Score]):
@@ -191,7 +218,7 @@ class Scoring(Arriving[Score]):
             for one, scores in zip(explained, found, strict=True):
                 self.arrived.extend((keys[one, by.name], score) for by, score in zip(metrics, scores, strict=True))
 
-        super().__init__(work, due)
+        super().__init__(work, due, models=[model])
 
 
 class Comparison(Arriving[Compared]):
@@ -239,7 +266,7 @@ class Comparison(Arriving[Compared]):
             ]
             self.arrived.append((key, Compared(table, left_out)))
 
-        super().__init__(work, [key])
+        super().__init__(work, [key], models=[model])
 
 
 class Survey(Job):
@@ -252,7 +279,7 @@ class Survey(Job):
             return survey(model, image, seed=seed, progress=progress, cancel=cancel)
 
         self.model = key
-        super().__init__(work)
+        super().__init__(work, models=[model])
 
 
 def store() -> Path:

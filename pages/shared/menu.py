@@ -87,16 +87,17 @@ def methods(model: Model, visitor: Session, measured: Sequence[Validity]) -> Cho
                         _refused(xai.METHODS[name], reason)
                     elif (given := _offered(xai.METHODS[name], verdicts.get(name))) is not None:
                         asked[name] = given
-    layer = _layer(model, visitor) if any(_reads_a_layer(name) for name in chosen) else ""
+    read = layer(model, visitor) if any(reads_a_layer(name) for name in chosen) else ""
     built = []
     for name in (name for name in chosen if name in asked):
-        read = {"layer": layer} if _reads_a_layer(name) else {}
-        built.append(xai.METHODS.build({"name": name, **asked[name], **read}))
+        where = {"layer": read} if reads_a_layer(name) else {}
+        built.append(xai.METHODS.build({"name": name, **asked[name], **where}))
     refused = [(xai.METHODS[name].label, reason) for name in chosen if (reason := reasons[name])]
     return Chosen(built, refused)
 
 
-def _reads_a_layer(name: str) -> bool:
+def reads_a_layer(name: str) -> bool:
+    """Whether a method reads a layer, which is then one of its settings."""
     return any(field.name == "layer" for field in settings(xai.METHODS[name]))
 
 
@@ -129,9 +130,48 @@ def widgets(cls: type[Component], drawn: Sequence[dataclasses.Field[Any]]) -> di
         return {field.name: _widget(f"{cls.name}.{field.name}", field) for field in drawn}
 
 
-def _layer(model: Model, visitor: Session) -> str:
-    """One layer for all methods that read one; empty is the default, the deepest that the target depends on."""
-    key = f"layer {model.name}"
+def one(models: Sequence[Model]) -> tuple[str, dict[str, Any]]:
+    """Choose one method for all of `models`, and its settings but the layer."""
+    reasons = {name: next(filter(None, map(xai.METHODS[name]().why_not, models)), None) for name in xai.METHODS}
+    valid = [name for _, members in in_order() for name in members if reasons[name] is None]
+    wanted = state.value("method")
+    if wanted not in valid:
+        if wanted in xai.METHODS:
+            st.info(f"{plain(xai.METHODS[wanted].label)} cannot be asked of all these models. {plain(reasons[wanted])}")
+        state.put("method", valid[0] if FIRST[0] not in valid else FIRST[0])
+
+    def shown(name: str) -> str:
+        return f"{title(xai.METHODS[name].family)} · {xai.METHODS[name].label}"
+
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="one method"):
+        name = st.selectbox(
+            "Method",
+            valid,
+            format_func=shown,
+            key="method",
+            persist_state="session",
+            width="stretch",
+            help="One for all models, so that what differs is the models. Those that cannot be asked of all of them "
+            "are not offered.",
+        )
+        drawn = [field for field in settings(xai.METHODS[name]) if field.name != "layer"]
+        given = widgets(xai.METHODS[name], drawn) if drawn else {}
+    st.caption(plain(xai.METHODS[name].summary()))
+    return name, given
+
+
+def layer_key(name: str, slot: int = 0) -> str:
+    """The key of the widget that chooses the layer of a model."""
+    return f"layer {slot} {name}" if slot else f"layer {name}"
+
+
+def layer(model: Model, visitor: Session, slot: int | None = None) -> str:
+    """One layer for all methods that read one; empty is the default, the deepest that the target depends on.
+
+    Where several models are compared, `slot` is the number of the model.
+    """
+    key = layer_key(model.name, slot or 0)
+    label = "Layer" if slot is None else f"Layer of {model.name}"
     usable = [name for name in model.stages if model.reaches(name)]
     wanted = state.value(key)
     if not usable:
@@ -144,14 +184,15 @@ def _layer(model: Model, visitor: Session) -> str:
         elif wanted:
             visitor.say(f"{model.name} has no layer {wanted!r} with a height and a width. Choose one of those offered.")
         state.put(key, model.default_layer)
+    grids = {name: one.grid for name, one in model.layers.items()}  # not the model: the widget would keep it alive
 
     def grid(name: str) -> str:
-        rows, columns = model.layer(name).grid
+        rows, columns = grids[name]
         return f"{name}, {rows} × {columns}"
 
     chosen = str(
         st.select_slider(
-            "Layer",
+            plain(label),
             usable,
             format_func=grid,
             key=key,

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.shared import errors, inputs, samples, state, takeaway, viewer
+from pages.shared import cached, errors, inputs, samples, state, takeaway, viewer
+from pages.shared.cached import digest
 from pages.shared.errors import plain
+from pages.shared.question import Looks
+from pages.shared.shelf import megabytes
 from pages.shared.state import Session
 from xai_core.records import Evidence, Explanation, Image, Prediction, Target
+
+if TYPE_CHECKING:
+    from xai_core.images import Preprocessing
+    from xai_core.models import Model
 
 SHOWN_CLASSES = 5
 WEIGHING = (
@@ -61,19 +69,23 @@ def notice(identity: Mapping[str, Any]) -> None:
         st.warning(plain(words), icon=":material/warning:")
 
 
-def prediction(said: Prediction, target: Target) -> None:
-    """What the model said: the likeliest classes as bars, and the explained one if it is not among them."""
+def prediction(said: Prediction, target: Target, *others: Target) -> None:
+    """What the model said: the likeliest classes as bars, and the explained one if it is not among them.
+
+    `others` are explained as well.
+    """
     from xai_core.canvas import answered
 
     order, index = [int(i) for i in said.order()], target.index
+    explained = {index, *(other.index for other in others)}
     st.caption(f"Predicted by **{plain(said.model['name'])}** on {plain(said.model.get('device', 'cpu'))}")
     st.markdown(f"## {plain(said.labels[order[0]])} &nbsp; {plain(answered(said, order[0]))}")
     notice(said.model)
-    if said.task == "multi label":
+    if said.task == "multi label" and len(order) > 1:
         st.caption("Labels do not exclude one another: each has a probability of its own, and they need not sum to 1.")
     shown = order[:SHOWN_CLASSES]
     for i in shown if index in shown else [*shown, index]:
-        mark = " · target" if i == index else " · what the target is held against" if i == target.against else ""
+        mark = " · target" if i in explained else " · what the target is held against" if i == target.against else ""
         words = f"{plain(said.labels[i])} · **{plain(answered(said, i))}**{mark}"
         if said.task == "regression":
             st.markdown(words)
@@ -82,7 +94,8 @@ def prediction(said: Prediction, target: Target) -> None:
     if said.task == "regression" and len(order) <= SHOWN_CLASSES:
         return
     noun = "outputs" if said.task == "regression" else "classes"
-    with st.expander(f"All {len(order)} {noun}", on_change="rerun", key="all classes") as every:
+    words = f"All {len(order)} {noun}" if len(order) > 1 else "In numbers"
+    with st.expander(words, on_change="rerun", key="all classes") as every:
         if every.open:
             table: dict[str, list[Any]] = {"class": [said.labels[i] for i in order]}
             if said.task != "regression":
@@ -115,11 +128,18 @@ def heading() -> bool:
         return st.toggle("Weigh the evidence", key="weigh", persist_state="session", width="content", help=WEIGHING)
 
 
-def maps(visitor: Session, shown: Shown, said: Prediction, image: Image) -> None:
-    """The viewer, and what can be taken away. Looking at maps otherwise redraws this part of the page alone."""
+def maps(visitor: Session, shown: Shown, said: Sequence[Prediction], image: Image, key: str = "maps") -> None:
+    """The viewer, and what can be taken away. Looking at maps otherwise redraws this part of the page alone.
+
+    `said` is what each model said of the picture. `key` names the viewer: how one is looked at says nothing of others.
+    """
     explained = list(shown.explained.values())
     evidence = [shown.evidence.get(key) for key in shown.explained]
     awaited = bool(visitor.jobs)
+
+    @errors.kept
+    def looked() -> None:
+        state.look(key, (state.value(key) or {}).get("looks"))
 
     @st.fragment
     def drawn() -> None:
@@ -130,48 +150,68 @@ def maps(visitor: Session, shown: Shown, said: Prediction, image: Image) -> None
         with errors.shown_here():
             viewer.maps(
                 explained,
-                "maps",
-                visitor.looks,
+                key,
+                visitor.looks[key],
                 visitor.looks_given,
-                _looked,
+                looked,
                 shown.waiting,
                 evidence,
                 weighing=shown.weighing,
                 awaited=_awaited if awaited else None,
+                picture=image,
             )
+            plain_pictures(explained, said, visitor.looks[key], evidence, key)
             with st.container(horizontal=True, key="take-away"):
-                takeaway.download(explained, said, visitor.looks, evidence)
-                takeaway.save(visitor, explained, said, image)
+                takeaway.download(explained, said, visitor.looks[key], evidence)
+                takeaway.save(visitor, explained, said, image, visitor.looks[key])
             takeaway.saving(visitor)
 
     drawn()
+
+
+def plain_pictures(
+    explained: Sequence[Explanation],
+    said: Sequence[Prediction],
+    looks: Looks,
+    evidence: Sequence[Evidence | None],
+    key: str,
+) -> None:
+    """The same maps as one figure, drawn when it is asked for: for a browser in which the viewer cannot run."""
+    with st.expander("As plain pictures", icon=":material/image:", on_change="rerun", key=f"plain {key}") as pictures:
+        if pictures.open:
+            words = takeaway.figure_looks(explained, looks)
+            weighed = [one and asdict(one) for one in evidence]
+            shown = digest(looks=words, maps=[takeaway.identity(e) for e in explained], evidence=weighed)
+            drawn = cached.drawn(shown, partial(takeaway.sheet, explained, said, words, evidence))
+            st.image(drawn, alt="What each model saw, each attribution map with its colour bar, and the overlay")
 
 
 def _awaited() -> None:
     state.session().heard = True
 
 
-@errors.kept
-def _looked() -> None:
-    state.look((state.value("maps") or {}).get("looks"))
-
-
 def flat_maps(explained: Sequence[Explanation]) -> None:
     """Say which maps show nothing, in words and not by a grey picture alone."""
-    for e in explained:
+    said: dict[str, list[str]] = {}
+    for name, e in zip(takeaway.names(explained), explained, strict=True):
         if e.flat and not viewer.is_control(e):
-            st.warning(f"{plain(viewer.label(e))}: {plain(e.flat)}", icon=":material/do_not_disturb_on:")
+            said.setdefault(e.flat, []).append(name)
+    for why, names in said.items():
+        st.warning(f"{plain(', '.join(names))}: {plain(why)}", icon=":material/do_not_disturb_on:")
 
 
-def against_truth(visitor: Session, explained: Sequence[Explanation], preprocessing: Any) -> None:
-    """Where each map peaks against the marked evidence of the picture."""
+def against_truth(visitor: Session, explained: Sequence[tuple[str, Explanation, Preprocessing]]) -> None:
+    """Where each map peaks against the marked evidence of the picture; each with its name and what its model sees."""
     mask = inputs.evidence_mask(visitor)
-    if mask is None or not (shown := [e for e in explained if not e.flat]):
+    if mask is None or all(e.flat for _, e, _ in explained):
         return
     from xai_core.truth import in_words, seen_by
 
-    seen = seen_by(mask, preprocessing)
-    lines = [f"- **{plain(viewer.label(e))}** {plain(in_words(e, seen))}." for e in shown]
+    lines = [
+        f"- **{plain(name)}** {plain(in_words(e, seen_by(mask, preprocessing)))}."
+        for name, e, preprocessing in explained
+        if not e.flat
+    ]
     with st.expander("Against the marked evidence", icon=":material/target:"):
         st.markdown("\n".join(lines))
         st.caption("A statement about the picture: a model may rightly or wrongly look elsewhere.")
@@ -180,10 +220,11 @@ def against_truth(visitor: Session, explained: Sequence[Explanation], preprocess
 # ---- what it rests on ----------------------------------------------------------------------------------------------
 
 
-def model_card(card: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Where a model comes from, how good it is, and what it must not be used for."""
+def model_card(model: Model) -> None:
+    """Where a model comes from, what it was given, how good it is, and what it must not be used for."""
+    card = model.card
     with st.expander("Model card", icon=":material/badge:"):
-        notice(identity)
+        notice(model.identity)
         for key in ("data", "limits"):
             if key in card:
                 st.markdown(f"**{key.capitalize()}.** {plain(card[key])}")
@@ -192,8 +233,37 @@ def model_card(card: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         if held_out := card.get("held_out"):
             st.markdown("**Accuracy on held-out pictures**")
             st.markdown("\n".join(_accuracy_table(held_out)))
-        st.markdown("**Identity**")
-        st.code("\n".join(f"{key}: {value}" for key, value in identity.items()), language=None, wrap_lines=True)
+        rows = [f"| **{title}** | {plain(words)} |" for title, words in _model_facts(model)]
+        st.markdown("\n".join(["| Model | |", "|:--|:--|", *rows]))
+        st.caption("sha256 of the weights, and of the preprocessing")
+        for key in ("weights_sha256", "preprocessing_sha256"):
+            st.code(model.identity[key], language=None, wrap_lines=True)
+
+
+def _model_facts(model: Model) -> list[tuple[str, str]]:
+    """What a model is and how it is fed: pairs of a title and words."""
+    said, fed = model.identity, model.preprocessing
+    _, height, width = fed.input_size
+    first = ", ".join(model.labels[:SHOWN_CLASSES]) + (", …" if len(model.labels) > SHOWN_CLASSES else "")
+    shelf = cached.shelf
+    return [
+        ("Name", model.name),
+        ("Architecture", str(said.get("architecture", type(model.module).__name__))),
+        ("Weights", str(said.get("weights", "as they were given"))),
+        ("Parameters", f"{said['parameters']:,}"),
+        ("Memory", f"{megabytes(model):,.1f} MB of weights, {said['dtype']}"),
+        ("Device", str(said["device"])),
+        ("Input size", f"{width} × {height} pixels, 3 channels"),
+        ("Mean", _words(fed.mean)),
+        ("Standard deviation", _words(fed.std)),
+        ("Interpolation", fed.interpolation),
+        ("Crop", f"{fed.crop_mode}, fraction {fed.crop_fraction:.4g}"),
+        ("Outputs", f"{said['task']}" + (f": {why}" if (why := said.get("task_from")) else "")),
+        ("Labels", f"{len(model.labels):,}: {first}"),
+        ("Labels from", str(said.get("labels_from", "not stated"))),
+        ("Licence of the weights", str(said.get("licence", "not stated"))),
+        ("Models held now", f"{len(shelf)} of {shelf.places} places, {shelf.megabytes:,.0f} MB"),
+    ]
 
 
 def _accuracy_table(held_out: Mapping[str, Any]) -> list[str]:

@@ -27,13 +27,17 @@ SIDE = 96  # pixels of a thumbnail
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture on offer. `family` decides which demo model fits it; `mask` marks where its evidence is."""
+    """One picture on offer. `family` decides which demo model fits it.
+
+    `mask` marks where its evidence is, `artefact` what should not count as such, as a marker.
+    """
 
     key: str
     label: str
     family: str
     path: Path
     mask: Path | None = None
+    artefact: Path | None = None
 
 
 @lru_cache(maxsize=1)
@@ -54,6 +58,13 @@ def picture(key: str) -> Image:
 def mask(key: str) -> Image | None:
     """White where the evidence of the sample is, if that is known."""
     marked = samples()[key].mask
+    return xai.read_image(marked) if marked else None
+
+
+@lru_cache(maxsize=64)
+def artefact(key: str) -> Image | None:
+    """White where the sample's artefact is, if it has one and it is known."""
+    marked = samples()[key].artefact
     return xai.read_image(marked) if marked else None
 
 
@@ -92,6 +103,7 @@ def _own() -> list[Sample]:
             family=row["family"],
             path=FOLDER / row["file"],
             mask=FOLDER / row["mask"] if row.get("mask") else None,
+            artefact=FOLDER / row["marker_mask"] if row.get("marker_mask") else None,
         )
         for row in rows
     ]

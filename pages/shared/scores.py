@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared import answers, inputs, jobs, samples, targets, viewer, watch
+from pages.shared import answers, inputs, jobs, samples, state, targets, viewer, watch
 from pages.shared.answers import Asked, identity, some
 from pages.shared.cached import digest
 from pages.shared.inquiry import Inquiry
@@ -33,7 +33,7 @@ def pictures(visitor: Session, source: str, asked: Asked) -> dict[str, tuple[Ima
     if source == "this":
         return {asked.image.sha256: (asked.image, inputs.evidence_mask(visitor))}
     if source == "uploads":
-        return {key: (image, visitor.masks.get(key)) for key, image in visitor.pictures.items()}
+        return {one.sha256: (one, visitor.masks.get(state.place(one))) for one in visitor.pictures.values()}
     chosen = [(samples.picture(one.key), samples.mask(one.key)) for one in inputs.fitting(asked.model.name)]
     return {image.sha256: (image, mask) for image, mask in chosen}
 

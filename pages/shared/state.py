@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import streamlit as st
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamlit.navigation.page import Page
 
     from pages.shared.jobs import Arriving, Job, Survey
+    from pages.shared.own_weights import OwnWeights
     from xai_core.score_table import ScoreTable
     from xai_core.validity import Validity
     from xai_core.verification import Report
@@ -28,6 +29,7 @@ KEPT_COMPARISONS = 2  # each holds the maps of all its pictures
 KEPT_PREDICTIONS = 256
 KEPT_PICTURES = 32
 KEPT_PIXELS = 120_000_000  # of all pictures of one visitor together: 360 MB
+KEPT_BYTES = 400_000_000  # of one visitor's files with several frames
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,16 @@ class Answers(Generic[T]):
 class Session:
     """One visitor. Nothing of it is shared with another."""
 
-    pictures: dict[str, Image] = field(default_factory=dict)  # uploads by sha256
-    masks: dict[str, Image] = field(default_factory=dict)  # what marks the evidence of uploads, by their sha256
+    pictures: dict[str, Image] = field(default_factory=dict)  # uploads by the sha256 of their files
+    files: dict[str, bytes] = field(default_factory=dict)  # of those with several frames, to show another
+    masks: dict[tuple[str, str], Image] = field(default_factory=dict)  # what marks the evidence of uploads, by `place`
     chosen: str = ""  # sha256 of an upload; empty while a sample, or nothing, is looked at
     sample: str = ""
     uploads: int = 0  # how many times the uploader has been emptied
-    model_chosen: bool = False  # by the person, so that a sample does not change it
+    models_chosen: set[int] = field(default_factory=set)  # slots chosen by the person: a sample does not change them
     pending: Question | None = None  # to be put into the widgets as soon as they are drawn
     wanted: str = ""  # sha256, or its beginning, of the picture that a link or a record is about
-    weights: str = ""  # sha256 of the weights that a record was made with
+    weights: Mapping[int, str] = field(default_factory=dict)  # sha256 of those that a record was made with, by slot
     began: bool = False  # the address has been read
     maps: Answers[Kept] = field(default_factory=lambda: Answers(KEPT_MAPS))
     evidence: Answers[Evidence] = field(default_factory=lambda: Answers(KEPT_MAPS))  # by the key of the map
@@ -114,37 +117,44 @@ class Session:
     predictions: OrderedDict[str, Prediction] = field(default_factory=OrderedDict)
     heard: bool = False  # the browser has asked whether what it waits for is there
     saving: Job | None = None
+    own_models: dict[str, OwnWeights] = field(default_factory=dict)  # by name: open to this visitor alone
+    weights_wanted: bool = False  # to be opened, but not begun
+    weights_taken: int = 0  # how many times their uploader has been emptied
+    survey_wanted: bool = False  # by the person, but not begun
     surveying: Survey | None = None
     surveys: dict[str, Sequence[Validity]] = field(default_factory=dict)  # which methods are valid, by model
     saves: int = 0  # how many records have been saved
     saved: str = ""  # name of the record just saved
-    looks: Looks = field(default_factory=Looks)
+    looks: dict[str, Looks] = field(default_factory=lambda: {"maps": Looks(), "compared": Looks(shared=True)})
     looks_given: int = 0  # how many times a record has brought its own
     mistakes: list[str] = field(default_factory=list)  # sentences that stay until they are dismissed
     opened: str = ""  # folder name of the record that is open
     reports: dict[str, Report] = field(default_factory=dict)  # of verifying, by folder name
     menu: dict[str, Page] = field(default_factory=dict)
 
-    def take(self, image: Image) -> str | None:
-        """Keep an upload and look at it; or say why there is no room."""
-        if image.sha256 not in self.pictures:
-            held = sum(one.pixels.shape[0] * one.pixels.shape[1] for one in self.pictures.values())
-            if len(self.pictures) >= KEPT_PICTURES or held + image.pixels[..., 0].size > KEPT_PIXELS:
-                return f"{image.name or 'The picture'} was not taken: too many pictures are here. Remove some first."
-            self.pictures[image.sha256] = image
-        self.chosen, self.sample = image.sha256, ""
+    def take(self, image: Image, file: bytes = b"") -> str | None:
+        """Keep an upload, or another frame of it, and look at it; or say why there is no room."""
+        key, _ = place(image)
+        others = [one for sha256, one in self.pictures.items() if sha256 != key]
+        pixels = sum(one.pixels[..., 0].size for one in (*others, image))
+        files = {**self.files, key: file} if "frames" in image.source else self.files
+        if len(others) >= KEPT_PICTURES or pixels > KEPT_PIXELS or sum(map(len, files.values())) > KEPT_BYTES:
+            return f"{image.name or 'The picture'} was not taken: too many pictures are here. Remove some first."
+        self.pictures[key], self.files = image, files
+        self.chosen, self.sample = key, ""
         return None
 
     def drop(self, sha256: str) -> None:
         """Forget an upload."""
         self.pictures.pop(sha256, None)
-        self.masks.pop(sha256, None)
+        self.files.pop(sha256, None)
+        self.masks = {of: mask for of, mask in self.masks.items() if of[0] != sha256}
         if self.chosen == sha256:
             self.chosen = next(reversed(self.pictures), "")
 
     def unmark(self) -> None:
         """Forget the mask of the upload that is looked at."""
-        self.masks.pop(self.chosen, None)
+        self.masks.pop(place(self.pictures[self.chosen]), None)
 
     def step(self, by: int) -> None:
         """Look at the next upload, or the one before."""
@@ -196,7 +206,13 @@ class Session:
         if question.sample and not self.sample:
             self.say(f"No sample is called {question.sample!r}. Pick one of those shown.")
         if looks is not None:
-            self.looks, self.looks_given = looks, self.looks_given + 1
+            self.looks["compared" if len(question.models) > 1 else "maps"] = looks
+            self.looks_given += 1
+
+
+def place(image: Image) -> tuple[str, str]:
+    """The sha256 of an upload's file, and that of the frame in it."""
+    return str(image.source.get("file_sha256", image.sha256)), image.sha256
 
 
 def session() -> Session:
@@ -232,7 +248,6 @@ def write_address(words: Mapping[str, str | list[str]]) -> None:
         st.query_params.from_dict(words)
 
 
-def look(given: Any) -> None:
-    """Take over how the visitor now looks at the maps."""
-    visitor = session()
-    visitor.looks = replace(visitor.looks, **vars(Looks.from_outside(given)))
+def look(viewer: str, given: Any) -> None:
+    """Take over how the visitor now looks at the maps of a viewer."""
+    session().looks[viewer] = Looks.from_outside(given)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import errors, jobs, menu, watch
+from pages.shared import jobs, menu, watch
 from pages.shared.answers import Asked, identity
 from pages.shared.cached import digest
 from pages.shared.errors import plain
@@ -28,6 +28,9 @@ def panel(visitor: Session, asked: Asked) -> None:
     """The table of all methods, and a button that measures them."""
     model = asked.model
     with st.expander("Which methods are valid for this model", icon=":material/fact_check:", key="survey"):
+        if visitor.survey_wanted and visitor.surveying is None:
+            visitor.surveying = jobs.Survey(model, asked.image, asked.seed, digest(model=identity(model)))
+        visitor.survey_wanted = False
         if (job := visitor.surveying) is not None:
 
             def words() -> str:
@@ -38,18 +41,16 @@ def panel(visitor: Session, asked: Asked) -> None:
         found = known(visitor, model)
         _table(found) if found else _unmeasured(model)
         label = "Measure again, on this picture" if found else "Measure"
-        st.button(label, key="measure", icon=":material/speed:", on_click=measure, args=(visitor, asked))
+        st.button(label, key="measure", icon=":material/speed:", on_click=measure, args=(visitor,))
         st.caption(
             "Runs the methods that promise something on this picture, with their settings at their defaults, and "
             "measures by how much they miss it. What the others take is estimated from the time of one pass."
         )
 
 
-@errors.kept
-def measure(visitor: Session, asked: Asked) -> None:
-    """Start measuring."""
-    if visitor.surveying is None:
-        visitor.surveying = jobs.Survey(asked.model, asked.image, asked.seed, digest(model=identity(asked.model)))
+def measure(visitor: Session) -> None:
+    """Start measuring as soon as the page is drawn. The button holds no network: it may outlive it."""
+    visitor.survey_wanted = True
 
 
 def settle(visitor: Session) -> None:

@@ -37,7 +37,7 @@ def figure_looks(explained: Sequence[Explanation], looks: Looks) -> dict[str, An
 
 
 def download(
-    explained: Sequence[Explanation], said: Prediction | None, looks: Looks, evidence: Sequence[Evidence | None]
+    explained: Sequence[Explanation], said: Sequence[Prediction], looks: Looks, evidence: Sequence[Evidence | None]
 ) -> None:
     """Figures, raw values and numbers. Bytes are made when they are asked for.
 
@@ -51,23 +51,36 @@ def download(
         if len(explained) > 1:
             button(
                 "All maps, one sheet (PNG)",
-                partial(_sheet, explained, said, words, evidence),
+                partial(sheet, explained, said, words, evidence),
                 f"maps-{mark}.png",
                 "image/png",
             )
         button("Numbers (JSON)", partial(numbers, explained, said, evidence), f"maps-{mark}.json", "application/json")
         shown = list(range(len(explained)))
+        named = names(explained)
         if len(shown) > LISTED:
-            shown = [st.selectbox("One map", shown, format_func=lambda i: viewer.label(explained[i]), key="one map")]
+            shown = [st.selectbox("One map", shown, format_func=named.__getitem__, key="one map")]
         for i in shown:
             e = explained[i]
             name = f"{stem(str(e.method['name']))}-{digest(map=identity(e), looks=words, evidence=weighed[i])[:10]}"
             left, right = st.columns(2)
             with left:
                 drawn = partial(_figure, e, said, words, explained, evidence[i])
-                button(f"{viewer.label(e)} (PNG)", drawn, f"{name}.png", "image/png")
+                button(f"{named[i]} (PNG)", drawn, f"{name}.png", "image/png")
             with right:
-                button(f"{viewer.label(e)} (.npy)", partial(values, e), f"{name}.npy", "application/octet-stream")
+                button(f"{named[i]} (.npy)", partial(values, e), f"{name}.npy", "application/octet-stream")
+
+
+def names(explained: Sequence[Explanation]) -> list[str]:
+    """What to call each map where they stand together: its method, of which model, or for which class."""
+    methods, targets, models = (
+        [viewer.label(e) for e in explained],
+        [str(e.target) for e in explained],
+        [str(e.model.get("name", "")) for e in explained],
+    )
+    if len(set(models)) > 1:
+        return [f"{method} of {model}" for method, model in zip(methods, models, strict=True)]
+    return [f"{m} for {t}" for m, t in zip(methods, targets, strict=True)] if len(set(targets)) > 1 else methods
 
 
 def button(label: str, data: Any, name: str, mime: str) -> None:
@@ -95,7 +108,7 @@ def _asked(target: Target) -> dict[str, Any]:
 
 def _figure(
     e: Explanation,
-    said: Prediction | None,
+    said: Sequence[Prediction],
     words: Mapping[str, Any],
     explained: Sequence[Explanation],
     evidence: Evidence | None,
@@ -104,18 +117,23 @@ def _figure(
 
     own = {key: value for key, value in words.items() if key != "shared_scale"}
     shared = figures.scale_of([one.values for one in explained], own["clip"]) if words["shared_scale"] else None
-    return figures.png(figures.panels(e, said, scale=shared, evidence=evidence, **own))
+    own_prediction = next((one for one in said if one.model == e.model), None)
+    return figures.png(figures.panels(e, own_prediction, scale=shared, evidence=evidence, **own))
 
 
-def _sheet(
+def sheet(
     explained: Sequence[Explanation],
-    said: Prediction | None,
+    said: Sequence[Prediction],
     words: Mapping[str, Any],
     evidence: Sequence[Evidence | None],
 ) -> bytes:
     from xai_core import figures
 
-    return figures.png(figures.sheet(explained, said, evidence=evidence, **words))
+    if len(said) > 1:
+        from xai_core.comparison_figure import comparison
+
+        return figures.png(comparison(explained, said, evidence=evidence, **words))
+    return figures.png(figures.sheet(explained, *said, evidence=evidence, **words))
 
 
 def values(e: Explanation) -> bytes:
@@ -125,16 +143,14 @@ def values(e: Explanation) -> bytes:
     return out.getvalue()
 
 
-def numbers(explained: Sequence[Explanation], said: Prediction | None, evidence: Sequence[Evidence | None]) -> bytes:
+def numbers(explained: Sequence[Explanation], said: Sequence[Prediction], evidence: Sequence[Evidence | None]) -> bytes:
     """What was asked and what came out, without the arrays, as JSON. `evidence` is null where a map is not weighed."""
-    first = explained[0]
-    word = "value" if said and said.task == "regression" else "probability"
     words = {
-        "model": dict(first.model),
-        "picture_sha256": first.image,
-        "prediction": said and [{"class": label, word: number} for label, number in said.top(len(said.labels))],
+        "picture_sha256": explained[0].image,
+        "models": [{"identity": dict(one.model), "prediction": _answers(one)} for one in said],
         "maps": [
             {
+                "model": e.model.get("name"),
                 "method": dict(e.method),
                 "target": _asked(e.target),
                 "seed": e.seed,
@@ -159,16 +175,23 @@ def numbers(explained: Sequence[Explanation], said: Prediction | None, evidence:
     return json.dumps(words, indent=2, ensure_ascii=False).encode()
 
 
-def save(visitor: Session, explained: Sequence[Explanation], said: Prediction, image: Image) -> None:
+def _answers(said: Prediction) -> list[dict[str, Any]]:
+    word = "value" if said.task == "regression" else "probability"
+    return [{"class": label, word: number} for label, number in said.top(len(said.labels))]
+
+
+def save(
+    visitor: Session, explained: Sequence[Explanation], said: Sequence[Prediction], image: Image, looks: Looks
+) -> None:
     """Write a record that anybody can reopen and verify."""
 
     @errors.kept
     def write() -> None:
         record = Record(
             tuple(explained),
-            (said,),
+            tuple(said),
             picture=dict(image.source),
-            display=figure_looks(explained, visitor.looks),
+            display=figure_looks(explained, looks),
             note=str(state.value(f"note {visitor.saves}") or "").strip(),
         )
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

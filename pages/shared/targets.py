@@ -6,10 +6,11 @@ import streamlit as st
 
 from pages.shared import state
 from pages.shared.errors import plain
-from pages.shared.question import KINDS
+from pages.shared.question import KINDS, Question
 from pages.shared.state import Session
 from xai_core.records import Prediction, Target
 
+FEW, MANY = 3, 14  # findings with a map each, where the prediction says how many
 FOLLOWS = -1  # of the classes: whichever the model predicts, or comes next
 HELP = {
     "single label": "Logit: the class's raw output. Probability: after the softmax, so the other classes count too. "
@@ -19,10 +20,17 @@ HELP = {
 }
 
 
-def choose(said: Prediction, name: str, visitor: Session) -> tuple[Target, int | None, int | None]:
-    """Choose what is explained. Also the class and its rival as they were asked for: None follows the prediction."""
+def choose(
+    said: Prediction, name: str, visitor: Session, *, several: bool = False
+) -> tuple[Target, int | None, int | None]:
+    """Choose what is explained. Also the class and its rival as they were asked for: None follows the prediction.
+
+    Where `several` classes are, which one is not asked.
+    """
     word = "output" if said.task == "regression" else "class"
-    chosen = _class(said, f"target {name}", f"Target {word}", f"the predicted {word}", name, visitor)
+    chosen = (
+        None if several else _class(said, f"target {name}", f"Target {word}", f"the predicted {word}", name, visitor)
+    )
     if said.task == "regression" or len(said.labels) < 2:
         return aimed(said, chosen), chosen, None
     state.start_with("kind", "logit")
@@ -41,6 +49,60 @@ def choose(said: Prediction, name: str, visitor: Session) -> tuple[Target, int |
     if against == target.index:
         st.caption(f"A class has no contrast with itself, so {plain(target.against_label)} is taken.")
     return target, chosen, against
+
+
+def offers_several(said: Prediction) -> bool:
+    """Whether there are outputs enough for a map each, and not too many to be of interest together."""
+    from xai_core.findings import MOST
+
+    return len(said.labels) > 1 and (len(said.labels) <= MOST or said.task == "multi label")
+
+
+def how_many(said: Prediction) -> int | None:
+    """Choose whether each of the likeliest findings, or classes, gets a map: at most so many, 0 by the prediction.
+
+    None is for a map of the one target.
+    """
+    from xai_core.findings import MOST, NOUNS, plural
+
+    noun = NOUNS[said.task]
+    if not offers_several(said):
+        return None
+    several = st.toggle(
+        f"One map per {noun}",
+        key="one each",
+        persist_state="session",
+        help=f"One method for several {plural(noun)}, the likeliest first, instead of several methods for one.",
+    )
+    if not several:
+        return None
+    chosen = st.number_input(
+        f"How many {plural(noun)}, at most",
+        1,
+        MOST,
+        None,
+        key="how many",
+        persist_state="session",
+        placeholder=str(MANY) if said.task == "regression" else "those above 50 %",
+        help=f"Left empty, {FEW} to {MANY} of them.",
+    )
+    return chosen or 0
+
+
+def fill(asked: Question) -> None:
+    """Put into the widgets of `how_many` what a link or a record asks."""
+    from xai_core.findings import MOST
+
+    state.put("one each", asked.findings is not None)
+    state.put("how many", min(asked.findings, MOST) if asked.findings else None)
+
+
+def each(said: Prediction, count: int, kind: str, against: int | None) -> list[Target]:
+    """What is explained of each of `count` classes, the likeliest first; 0 are those above 50 %, FEW to MANY."""
+    if not count:
+        above = MANY if said.task == "regression" else int((said.probabilities > 0.5).sum())
+        count = min(max(above, FEW), MANY)
+    return [aimed(said, int(number), kind, against) for number in said.order()[:count]]
 
 
 def aimed(said: Prediction, chosen: int | None, kind: str = "logit", against: int | None = None) -> Target:

@@ -106,3 +106,19 @@ def manifests(store: Path) -> Opener:
         return settled(app)
 
     return opened
+
+
+@pytest.fixture
+def rivals(store: Path) -> Opener:
+    """Opens the page that compares models. Maps are weighed only where a test says so."""
+
+    def opened(**query: str | list[str]) -> AppTest:
+        script = (
+            "from pages import compare_models as it\nfrom pages.shared import errors\nwith errors.shown(): it.page()"
+        )
+        app = AppTest.from_string(script, default_timeout=90)
+        for key, value in {"weigh": "false", **query}.items():
+            app.query_params[key] = value
+        return settled(app)
+
+    return opened

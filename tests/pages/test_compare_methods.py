@@ -336,7 +336,7 @@ def test_a_verdict_leaves_the_page_with_its_map():
     )
     checks = (Check("placement", False, "It is no better placed.", 0.1, 0.2), Check("other", True, "It repeats."))
     against = Evidence("no evidence", checks, seed=3, passes=Passes(4, 1))
-    [weighed, bare] = json.loads(takeaway.numbers([e, e], None, [against, None]))["maps"]
+    [weighed, bare] = json.loads(takeaway.numbers([e, e], [], [against, None]))["maps"]
     assert bare["evidence"] is None
     assert weighed["evidence"]["verdict"] == "no evidence"
     assert weighed["evidence"]["seed"] == 3
@@ -348,10 +348,10 @@ def test_a_verdict_leaves_the_page_with_its_map():
     assert said in written(figures.sheet([e], evidence=[against]))
     assert "no evidence" in written(figures.sheet([e] * 9, evidence=[against, *[None] * 8]))
     words = Looks().to_dict()
-    assert takeaway._figure(e, None, words, [e], against) == figures.png(
+    assert takeaway._figure(e, [], words, [e], against) == figures.png(
         figures.panels(e, evidence=against, opacity=words["opacity"], colour_map=None, clip=words["clip"])
     )
-    assert takeaway._sheet([e], None, words, [against]) == figures.png(figures.sheet([e], evidence=[against], **words))
+    assert takeaway.sheet([e], [], words, [against]) == figures.png(figures.sheet([e], evidence=[against], **words))
 
 
 def test_the_viewer_is_told_each_verdict_with_its_checks_and_why(compare: Opener):
@@ -359,15 +359,14 @@ def test_the_viewer_is_told_each_verdict_with_its_checks_and_why(compare: Opener
     explained = [kept.explanation for kept in visitor(app).maps.kept.values()][:2]
     checks = (Check("placement", False, "It is no better placed."), Check("repeatability", None, "Not asked."))
     evidence = [Evidence("no evidence", checks), None]
-    sent = viewer.packed(explained, Looks(), 0, (), evidence, weighing=True, awaited=True)
-    header = json.loads(sent[4 : 4 + int.from_bytes(sent[:4], "little")])
-    first, second = [one["judged"] for one in header["maps"]]
+    words = viewer.packed(explained, Looks(), 0, (), evidence, weighing=True, awaited=True).words
+    first, second = [one["judged"] for one in words["maps"]]
     assert first["verdict"] == "○ no evidence"
     assert first["why"] == "It is no better placed."
     assert first["checks"] == [["✗", "It is no better placed."], ["–", "Not asked."]]
-    assert "no evidence" in header["maps"][0]["spoken"]
+    assert "no evidence" in words["maps"][0]["spoken"]
     assert second["pending"]
-    assert header["awaited"]
+    assert words["awaited"]
 
 
 def test_a_verdict_is_never_told_by_colour_alone():

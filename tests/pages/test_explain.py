@@ -283,7 +283,7 @@ def test_outputs_that_are_no_classes_are_shown_as_what_they_are(explain: Opener,
 
     networks = {task: made(task) for task in ("multi label", "regression")}
     task = "multi label"
-    monkeypatch.setattr(cached, "model", lambda name, random: networks[task])
+    monkeypatch.setattr(cached, "model", lambda *_: networks[task])
     app = explain(sample="cat", method="grad_cam", kind="probability")
     assert maps(app)[-1].target.kind == "sigmoid"
     assert "need not sum to 1" in words(app)
@@ -356,12 +356,20 @@ def test_what_is_sent_to_the_viewer_holds_every_value(explain: Opener):
     app = explain(**XRAY, method="grad_cam")
     [e] = maps(app)
     sent = viewer.packed([e], Looks(), 0)
-    length = int.from_bytes(sent[:4], "little")
-    header = json.loads(sent[4 : 4 + length])
-    body = sent[4 + length :]
-    assert body[: e.pixels.nbytes] == e.pixels.tobytes()
-    assert body[e.pixels.nbytes : e.pixels.nbytes + e.values.nbytes] == e.values.tobytes()
-    assert e.target.label in header["maps"][0]["spoken"]
+    [words], [picture] = sent.words["maps"], sent.words["pictures"]
+    assert sent.arrays[picture["array"]] == e.pixels.tobytes()
+    assert sent.arrays[words["array"]] == e.values.tobytes()
+    assert e.target.label in words["spoken"]
+
+
+def test_the_maps_are_drawn_as_plain_pictures_when_they_are_asked_for(explain: Opener):
+    app = explain(**XRAY, method="grad_cam")
+    before = len(app.get("image"))
+    app.session_state["plain maps"] = True  # the expander is open
+    app.run()
+    assert not app.exception
+    assert len(app.get("image")) == before + 1
+    assert app.get("image")[-1].proto.imgs[0].alt.startswith("What each model saw")
 
 
 def test_controls_are_shown_last_and_maps_that_are_not_there_yet_keep_their_place(explain: Opener):
@@ -369,11 +377,10 @@ def test_controls_are_shown_last_and_maps_that_are_not_there_yet_keep_their_plac
     edges, saliency = sorted(maps(app), key=lambda e: e.method["name"] == "saliency")
 
     def shown(waiting: list[str]) -> list[str]:
-        sent = viewer.packed([edges, saliency], Looks(), 0, waiting)
-        header = json.loads(sent[4 : 4 + int.from_bytes(sent[:4], "little")])
-        labels = {words["id"]: words["label"] for words in header["maps"]}
-        assert [one["control"] for one in header["order"]][-1]
-        return [labels[one["id"]] if "id" in one else one["waiting"] for one in header["order"]]
+        words = viewer.packed([edges, saliency], Looks(), 0, waiting).words
+        labels = {one["id"]: one["label"] for one in words["maps"]}
+        assert [one["control"] for one in words["order"]][-1]
+        return [labels[one["id"]] if "id" in one else one["waiting"] for one in words["order"]]
 
     assert shown([]) == ["Saliency", "Sobel edges"]
     assert shown(["lime", "grad_cam"]) == ["Grad-CAM", "Saliency", "LIME", "Sobel edges"]

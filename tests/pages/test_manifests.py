@@ -97,13 +97,13 @@ def test_a_record_is_asked_again(manifests: Opener, explain: Opener, record: Pat
     app.button(key="restore").click()
     app.run()
     visitor = app.session_state["session"]
-    assert visitor.pending.model == "demo-xray"
+    assert [one.name for one in visitor.pending.models] == ["demo-xray"]
     assert [method["name"] for method in visitor.pending.methods] == ["grad_cam", "saliency"]
     assert visitor.sample == "xray_simple_fracture_1"  # found by its hash
-    assert visitor.looks.colour_map == "viridis"
+    assert visitor.looks["maps"].colour_map == "viridis"
 
     again = explain()
-    again.session_state["session"].ask(visitor.pending, visitor.looks)
+    again.session_state["session"].ask(visitor.pending, visitor.looks["maps"])
     settled(again)
     kept = [one.explanation for one in again.session_state["session"].maps.kept.values()]
     assert [dict(e.method) for e in kept] == [dict(e.method) for e in explained[0]]
@@ -112,10 +112,10 @@ def test_a_record_is_asked_again(manifests: Opener, explain: Opener, record: Pat
 
 
 def test_a_record_about_an_upload_asks_for_the_picture(explain: Opener):
-    from pages.shared.question import Question
+    from pages.shared.question import Network, Question
 
     app = explain()
-    app.session_state["session"].ask(Question(picture="ab" * 32, model="demo-xray"))
+    app.session_state["session"].ask(Question(picture="ab" * 32, models=(Network("demo-xray"),)))
     app.run()
     assert "abababab" in app.info[0].value
 

@@ -1,0 +1,123 @@
+"""What several models say of one picture, where their maps differ, and what speaks for believing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.shared import cached, panels, takeaway
+from pages.shared.cached import digest
+from pages.shared.errors import plain
+from xai_core.errors import SettingError
+from xai_core.records import Evidence, Explanation, Image, Prediction
+
+if TYPE_CHECKING:
+    from xai_core.comparison import Difference
+
+SIGNS = {True: ":green[✓]", False: ":red[✗]", None: "–"}
+
+
+def predictions(said: Sequence[Prediction]) -> None:
+    """What every model said: whether they agree as a sentence, each model's answer, and the likeliest classes."""
+    from xai_core import comparison
+    from xai_core.canvas import answered
+
+    st.markdown(f"## {plain(comparison.said(said))}")
+    names = comparison.names_of([one.model for one in said])
+    for name, one, column in zip(names, said, st.columns(len(said)), strict=True):
+        with column:
+            best = int(one.order()[0])
+            st.caption(f"**{plain(name)}** on {plain(one.model.get('device', 'cpu'))}")
+            st.markdown(f"### {plain(one.labels[best])} &nbsp; {plain(answered(one, best))}")
+            panels.notice(one.model)
+    rows = comparison.gaps(said)
+    regression = all(one.task == "regression" for one in said)
+    whole = 1 if regression else 100
+
+    def shown(value: float | None) -> float | None:
+        return None if value is None else whole * value
+
+    table: dict[str, list[Any]] = {"Output" if regression else "Class": [row.label for row in rows]}
+    table |= {name: [shown(row.answers[i]) for row in rows] for i, name in enumerate(names)}
+    form = st.column_config.NumberColumn(format="%.4g" if regression else "%.1f %%")
+    bars = form if regression else st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100)
+    st.dataframe(
+        {**table, "Gap": [shown(row.gap) for row in rows]},
+        hide_index=True,
+        column_config={"Gap": form, **dict.fromkeys(names, bars)},
+        alt="The likeliest classes of each model, what every model says of them, and the gap between models",
+    )
+    unit = "" if regression else ", in percentage points"
+    st.caption(f"Gap: the largest minus the least{unit}. Empty where a model has no such class.")
+
+
+def difference(explained: Sequence[Explanation], image: Image) -> None:
+    """Where two of the maps differ: three measures, and the signed difference drawn on the picture."""
+    from xai_core import comparison
+
+    st.header("Where they differ", anchor=False)
+    names = comparison.names_of([e.model for e in explained])
+    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+    i, j = pairs[0]
+    if len(pairs) > 1:
+        i, j = st.selectbox(
+            "Which two",
+            pairs,
+            format_func=lambda pair: f"{names[pair[0]]} and {names[pair[1]]}",
+            key="pair",
+            persist_state="session",
+        )
+    one, other = explained[i], explained[j]
+    try:
+        height, width = image.pixels.shape[:2]
+        found = comparison.differ(one, other, (height, width))
+    except SettingError as error:
+        st.info(plain(error), icon=":material/info:")
+        return
+    _measures(found)
+    draw = partial(_drawn, found, (names[i], names[j]))
+    key = digest(difference=[takeaway.identity(one), takeaway.identity(other)], names=[names[i], names[j]])
+    st.image(
+        cached.drawn(key, partial(draw, numbers=False)),
+        alt=f"Where the map of {names[i]} has more of its mass, and where that of {names[j]} has more",
+    )
+    with st.container(width="content"):
+        takeaway.button("Difference (PNG)", partial(draw, numbers=True), f"difference-{key[:10]}.png", "image/png")
+
+
+def _measures(found: Difference) -> None:
+    from xai_core.comparison import measured
+
+    shown = measured(found)
+    for one, column in zip(shown, st.columns(len(shown)), strict=True):
+        with column:
+            st.metric(one.name, one.value, help=plain(one.meaning))
+            if one.value == "not defined":
+                st.caption(plain(one.meaning))
+
+
+def _drawn(found: Difference, names: tuple[str, str], *, numbers: bool) -> bytes:
+    from xai_core import figures
+    from xai_core.comparison_figure import difference
+
+    return figures.png(difference(found, names, numbers=numbers))
+
+
+def checklist(
+    explained: Mapping[str, Explanation],
+    said: Sequence[Prediction],
+    evidence: Mapping[str, Evidence],
+    artefact: Image | None,
+) -> None:
+    """What a careful reader would ask, answered by measurement."""
+    from xai_core.comparison import checklist as checks
+
+    found = checks(list(explained.values()), said, [evidence.get(key) for key in explained], artefact)
+    st.header("Checklist", anchor=False)
+    passed = sum(one.passed is True for one in found)
+    asked = sum(one.passed is not None for one in found)
+    st.caption(f"{passed} of {asked} passed, each by measurement. – was not asked, or is not known yet.")
+    st.markdown("  \n".join(f"{SIGNS[one.passed]} {plain(one.sentence)}" for one in found))
