@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 import xai_core as xai
 from tests.conftest import png_of
+from xai_core import figures
 from xai_core.canvas import ALARM
 from xai_core.comparison import FORMULA, checklist, differ, gaps, matched, measured, names_of, said
 from xai_core.comparison_figure import comparison, difference
@@ -19,7 +20,7 @@ from xai_core.errors import SettingError
 from xai_core.figures import png
 from xai_core.images import Preprocessing
 from xai_core.models import Model
-from xai_core.records import Check, Evidence, Explanation, Image, Passes, Prediction, Target
+from xai_core.records import Check, Evidence, Explanation, Image, Passes, Prediction, Record, Target
 
 # ---- where the crop lies ----------------------------------------------------------------------------------------
 
@@ -149,7 +150,74 @@ def test_of_two_classes_with_one_label_the_same_one_is_matched() -> None:
     one, other = says("a", twice), says("b", twice)
     targets, _ = matched(None, [one, other])
     assert [t.index for t in targets] == [2, 2]
-    assert gaps([one, other], k=1) == [("crane", pytest.approx([0.5, 0.5]), pytest.approx(0))]
+    assert gaps([one, other], k=1) == [("crane (class 2)", pytest.approx([0.5, 0.5]), pytest.approx(0))]
+
+
+@pytest.mark.parametrize("task", ["single label", "multi label"])
+def test_two_classes_with_one_label_are_not_the_same_answer(task: str) -> None:
+    one = says("a", [("crane", 0.95), ("crane", 0.05)], task)
+    other = says("b", [("crane", 0.05), ("crane", 0.95)], task)
+    for words in ("crane (class 0)", "crane (class 1)"):
+        assert words in said([one, other])
+    assert "agree" not in said([one, other])
+    assert "Both" not in said([one, other])
+    assert checklist([], [one, other])[0].passed is False
+    assert checklist([], [one, one])[0].passed is True
+
+
+def test_a_value_and_a_probability_have_no_gap() -> None:
+    [row] = gaps([says("a", {"x": 41.2}, "regression"), says("b", {"x": 0.95}, "multi label")])
+    assert row.gap is None
+
+
+def test_of_one_model_or_none_nothing_is_compared() -> None:
+    assert said([]) == "What they predict is not known."
+    assert said([says("a", BONES)]) == "a says fracture (70.0 %)."
+    assert checklist([], [])[0].passed is None
+    assert checklist([], [says("a", BONES)])[0].passed is None
+
+
+def test_models_that_share_name_and_weights_are_told_apart() -> None:
+    same = {"name": "resnet18", "weights_sha256": "0" * 64, "task": "single label"}
+    assert names_of([same, {**same, "task": "multi label"}, {"name": "vit"}]) == [
+        "resnet18 (single label)",
+        "resnet18 (multi label)",
+        "vit",
+    ]
+    assert names_of([same, same]) == ["resnet18 (no. 1)", "resnet18 (no. 2)"]
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 8), (0, 8, 8, 0), (0, 0, float("nan"), 8), (0, 0, 8), ("a", 0, 8, 8)])
+def test_what_is_no_part_of_a_picture_is_no_box(box: Any) -> None:
+    with pytest.raises(ValueError):
+        map_of(hot((8, 8), (1, 2)), box)
+
+
+def test_maps_of_one_sign_take_the_two_colours_of_a_shared_signed_scale(tmp_path: Any) -> None:
+    maps = (map_of(hot((8, 8), (1, 2)) - 0.5), map_of(hot((8, 8), (5, 5)), name="b"))
+    folder = xai.save(Record(maps, display={"shared_scale": True}), tmp_path / "record")
+    drawn = xai.read_image(folder / "02_grad_cam.heatmap.png").pixels
+    assert (drawn[0, 0] == figures.palette("coolwarm")[128]).all()  # nothing is neutral, not the lowest colour
+
+
+def test_no_difference_is_drawn_between_two_methods(tmp_path: Any) -> None:
+    one = map_of(hot((8, 8), (1, 2)))
+    other = dataclasses.replace(map_of(hot((8, 8), (5, 5)), name="b"), method={"name": "occlusion"})
+    folder = xai.save(Record((one, other)), tmp_path / "two methods")
+    assert not (folder / "difference.png").exists()
+    assert xai.verify(folder).ok
+    folder = xai.save(Record((one, other, dataclasses.replace(other, method={"name": "grad_cam"}))), tmp_path / "one")
+    assert (folder / "difference.png").exists()
+
+
+def test_a_record_holds_as_many_models_as_can_be_opened_again(tmp_path: Any) -> None:
+    maps = tuple(map_of(hot((8, 8), (1, i)), name=f"m{i}") for i in range(8))
+    most = (*maps, map_of(hot((8, 8), (2, 2)), name="last"))
+    assert len(xai.open_record(xai.save(Record(most), tmp_path / "most")).models) == 9
+    with pytest.raises(ValueError, match="up to 9 models"):
+        Record((*most, map_of(hot((8, 8), (3, 2)), name="more")))
+    with pytest.raises(ValueError, match="one prediction of each model"):
+        Record(maps[:2], (dataclasses.replace(says("m0", BONES)), says("m0", BONES)))
 
 
 def test_what_no_model_has_is_refused() -> None:

@@ -81,9 +81,12 @@ def palette(name: str) -> np.ndarray:
     return colours
 
 
-def default_colour_map(values: np.ndarray) -> str:
-    """Two colours around a neutral middle for a (h, w) map with both signs, else dark to bright."""
-    scale = scale_of([values], clip=100)
+def default_colour_map(values: np.ndarray, common: Scale | None = None) -> str:
+    """Two colours around a neutral middle for a (h, w) map with both signs, else dark to bright.
+
+    Also for a map of one sign on a `common` scale of several maps, on which another has two.
+    """
+    scale = common if common is not None and common.signed else scale_of([values], clip=100)
     return "coolwarm" if scale is not None and scale.signed else "inferno"
 
 

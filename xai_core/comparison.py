@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 from xai_core.agreement import highest, overlap, rank_correlation
 from xai_core.canvas import answered, percent
 from xai_core.errors import SettingError
-from xai_core.records import Check, Evidence, Explanation, Image, Prediction, Target, why_flat
+from xai_core.records import Check, Evidence, Explanation, Image, Prediction, Target, models_of, why_flat
 from xai_core.truth import NO_MASS, border, mass, mass_inside
 
 FORMULA = (
@@ -38,21 +38,19 @@ Box = tuple[float, float, float, float]
 
 
 def names_of(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What to call each model, by its identity: the name, and the start of its weights' hash where others share it."""
+    """What to call each model, by its identity: its name, and what tells it from others of that name."""
     names = [str(model.get("name", "model")) for model in models]
-    digests = [str(model.get("weights_sha256", ""))[:8] for model in models]
-    return [
-        f"{name} ({digest})" if names.count(name) > 1 else name for name, digest in zip(names, digests, strict=True)
-    ]
-
-
-def models_of(records: Iterable[Explanation | Prediction]) -> list[Mapping[str, Any]]:
-    """The identity of every model, each once, in the order in which they come."""
-    found: list[Mapping[str, Any]] = []
-    for one in records:
-        if one.model not in found:
-            found.append(one.model)
-    return found
+    for details in (
+        [str(model.get("weights_sha256", ""))[:8] for model in models],
+        [str(model.get("task", "")) for model in models],
+        [f"no. {number}" for number, _ in enumerate(models, 1)],
+    ):
+        shared = [[d for n, d in zip(names, details, strict=True) if n == name] for name in names]
+        names = [
+            f"{name} ({detail})" if len(set(others)) > 1 else name
+            for name, detail, others in zip(names, details, shared, strict=True)
+        ]
+    return names
 
 
 def matched(
@@ -85,8 +83,8 @@ def matched(
         index = numbers.get(key, int(said.order()[0]))
         if key not in numbers:
             notes.append(
-                f"{name} has no class called {key[0]!r}: its own prediction, {said.labels[index]!r}, is explained "
-                "instead."
+                f"{name} has no class called {_called(asked, first.index)!r}: its own prediction, "
+                f"{_called(said, index)!r}, is explained instead."
             )
         own_kind, other = kind, None
         if against is not None:
@@ -102,9 +100,11 @@ def matched(
 def said(predictions: Sequence[Prediction]) -> str:
     """Whether the models agree, in one sentence with the numbers of each."""
     names, tasks = names_of([one.model for one in predictions]), {one.task for one in predictions}
-    if len(tasks) > 1:
+    if not predictions:
+        return "What they predict is not known."
+    if len(tasks) > 1 or len(predictions) == 1:
         each = (f"{name} says {_best(one)}" for name, one in zip(names, predictions, strict=True))
-        return f"Their outputs mean different things: {'; '.join(each)}."
+        return ("Their outputs mean different things: " if len(tasks) > 1 else "") + f"{'; '.join(each)}."
     [task] = tasks
     if task == "regression":
         return _said_values(predictions)
@@ -124,12 +124,15 @@ def gaps(predictions: Sequence[Prediction], k: int = 5) -> list[Row]:
     keys = [_keys(one) for one in predictions]
     shown = [one.logits if one.task == "regression" else one.probabilities for one in predictions]
     answers = [dict(zip(own, map(float, values), strict=True)) for own, values in zip(keys, shown, strict=True)]
+    alike = len({one.task for one in predictions}) == 1  # a value and a probability have no gap
     union = dict.fromkeys(own[i] for own, one in zip(keys, predictions, strict=True) for i in one.order()[:k])
     rows = []
     for key in union:
+        owner = next(i for i, own in enumerate(keys) if key in own)
+        label = _called(predictions[owner], keys[owner].index(key))
         each = [one.get(key) for one in answers]
         known = [value for value in each if value is not None]
-        rows.append(Row(key[0], each, max(known) - min(known) if len(known) == len(each) else None))
+        rows.append(Row(label, each, max(known) - min(known) if alike and len(known) == len(each) else None))
     return sorted(rows, key=lambda row: -max(value for value in row.answers if value is not None))
 
 
@@ -143,37 +146,48 @@ def _keys(prediction: Prediction) -> list[tuple[str, int]]:
     return keys
 
 
+def _called(prediction: Prediction, number: int) -> str:
+    """A class by its label, with its number where another bears the same."""
+    label = prediction.labels[number]
+    return f"{label} (class {number})" if prediction.labels.count(label) > 1 else label
+
+
 def _best(prediction: Prediction) -> str:
     number = int(prediction.order()[0])
-    return f"{prediction.labels[number]} ({answered(prediction, number)})"
+    return f"{_called(prediction, number)} ({answered(prediction, number)})"
 
 
 def _said_classes(names: Sequence[str], predictions: Sequence[Prediction]) -> str:
-    best = [one.labels[int(one.order()[0])] for one in predictions]
+    best = [_keys(one)[int(one.order()[0])] for one in predictions]
     sure = [answered(one, int(one.order()[0])) for one in predictions]
     [(most, count)] = Counter(best).most_common(1)
+    first = predictions[best.index(most)]
+    label = _called(first, int(first.order()[0]))
     if count == len(best):
-        return f"{_all(len(best))} agree: {most}, {_listed(sure)}."
-    others = [f"{name} says {_best(one)}" for name, one, label in zip(names, predictions, best, strict=True)
-              if count == 1 or label != most]  # fmt: skip
+        return f"{_all(len(best))} agree: {label}, {_listed(sure)}."
+    others = [f"{name} says {_best(one)}" for name, one, key in zip(names, predictions, best, strict=True)
+              if count == 1 or key != most]  # fmt: skip
     if count == 1:
         return f"They differ: {', '.join(others)}."
-    who = (f"{name} {share}" for name, share, label in zip(names, sure, best, strict=True) if label == most)
-    return f"{count} of {len(best)} say {most} ({', '.join(who)}); {', '.join(others)}."
+    who = (f"{name} {share}" for name, share, key in zip(names, sure, best, strict=True) if key == most)
+    return f"{count} of {len(best)} say {label} ({', '.join(who)}); {', '.join(others)}."
 
 
 def _said_findings(names: Sequence[str], predictions: Sequence[Prediction]) -> str:
     """Which labels are above FOUND, by who finds them."""
-    finders: dict[str, dict[int, str]] = {}
+    finders: dict[tuple[str, int], dict[int, str]] = {}
+    called: dict[tuple[str, int], str] = {}
     for number, one in enumerate(predictions):
-        for i in one.order():
+        keys = _keys(one)
+        for i in map(int, one.order()):
             if one.probabilities[i] > FOUND:
-                finders.setdefault(one.labels[i], {})[number] = answered(one, int(i))
+                finders.setdefault(keys[i], {})[number] = answered(one, i)
+                called.setdefault(keys[i], _called(one, i))
     if not finders:
         return f"{'Neither' if len(names) == 2 else 'None'} finds anything above {percent(FOUND)}."
     groups: dict[tuple[int, ...], list[str]] = {}
-    for label, who in finders.items():
-        groups.setdefault(tuple(who), []).append(f"{label} ({_listed(list(who.values()))})")
+    for key, who in finders.items():
+        groups.setdefault(tuple(who), []).append(f"{called[key]} ({_listed(list(who.values()))})")
     parts = []
     for who_found, labels in sorted(groups.items(), key=lambda group: -len(group[0])):
         everyone = len(who_found) == len(names)
@@ -221,6 +235,13 @@ class Difference:
     centre_distance: float | None
     common: float
     why: Mapping[str, str]
+
+
+def first_pair(explanations: Sequence[Explanation]) -> tuple[Explanation, Explanation] | None:
+    """The first map, and the first of another model by the same method; None where there is none."""
+    one = explanations[0]
+    alike = (e for e in explanations if e.model != one.model and e.method["name"] == one.method["name"])
+    return next(((one, other) for other in alike), None)
 
 
 def differ(one: Explanation, other: Explanation, size: tuple[int, int] | None = None) -> Difference:
@@ -414,12 +435,14 @@ def checklist(
 def _agreement(predictions: Sequence[Prediction]) -> Check:
     sentence = said(predictions)
     tasks = {one.task for one in predictions}
+    if len(predictions) < 2:
+        return Check("agreement", None, f"Nobody to agree with. {sentence}")
     if len(tasks) > 1 or "regression" in tasks:
         return Check("agreement", None, f"No labels to agree on. {sentence}")
     answers = Counter(
-        tuple(sorted(np.array(one.labels)[one.probabilities > FOUND]))
+        tuple(sorted(key for key, value in zip(_keys(one), one.probabilities, strict=True) if value > FOUND))
         if one.task == "multi label"
-        else one.labels[int(one.order()[0])]
+        else _keys(one)[int(one.order()[0])]
         for one in predictions
     )
     share = max(answers.values()) / len(predictions)

@@ -8,10 +8,10 @@ from typing import Any
 
 from xai_core.canvas import ALARM, GREY, INK, Canvas, answered, clean
 from xai_core.colours import ONE_SIGNED, TWO_SIGNED, Scale, colours_on, default_colour_map, heatmap, overlay, scale_of
-from xai_core.comparison import FORMULA, Difference, differ, judged, measured, models_of, names_of, said
+from xai_core.comparison import FORMULA, Difference, differ, first_pair, judged, measured, names_of, said
 from xai_core.errors import SettingError
-from xai_core.figures import provenance
-from xai_core.records import Evidence, Explanation, Prediction, why_flat
+from xai_core.figures import in_three, provenance
+from xai_core.records import Evidence, Explanation, Prediction, models_of, why_flat
 
 WIDTH, LEFT, SIDE = 9.45, 0.35, 2.5  # inches
 LETTERS, SMALL_LETTERS = 130, 154  # that fit between the margins, at 8.5 and at 7.3 points
@@ -35,7 +35,6 @@ def comparison(
     """
     names = names_of(models := models_of(explanations))
     common = scale_of([e.values for e in explanations], clip) if shared_scale else None
-    signed = common is not None and common.signed
     rows = [
         _row(names[models.index(e.model)], e, next((one for one in predictions if one.model == e.model), None), weighed)
         for e, weighed in zip(explanations, list(evidence) or [None] * len(explanations), strict=True)
@@ -58,7 +57,8 @@ def comparison(
     ):
         page.text(x, 0.88, text, 9, bold=True)
     for e, lines in zip(explanations, rows, strict=True):
-        top = _drawn_row(page, top, e, lines, common, _colours(e, colour_map, signed), clip, opacity)
+        colours = colour_map or default_colour_map(e.values, common)
+        top = _drawn_row(page, top, e, lines, common, colours, clip, opacity)
     page.lines(LEFT, top + 0.12, foot, 8.5, 0.17)
     page.lines(LEFT, top + 0.2 + 0.17 * len(foot), small, 7.3, 0.145, GREY)
     return page.figure
@@ -99,11 +99,6 @@ def difference(d: Difference, names: tuple[str, str], *, numbers: bool = True) -
         page.text(LEFT, bottom + 0.34, "Numbers: share of a map's mass on one pixel.", 7.3, GREY)
     page.lines(LEFT, bottom + 0.92, about, 7.9, 0.17)
     return page.figure
-
-
-def _colours(e: Explanation, colour_map: str | None, signed: bool) -> str:
-    """One palette for all maps where they share a scale, on which another map may have two signs."""
-    return colour_map or (TWO_COLOURS if signed else default_colour_map(e.values))
 
 
 def _row(
@@ -147,13 +142,7 @@ def _drawn_row(
         page.text(LEFT, top + 0.16 + 0.16 * number, text, size, colour, bold=bool(weight))
     top += 0.22 + 0.16 * len(lines) - 0.1
     scale = common or scale_of([e.values], clip)
-    page.picture(LEFT, top, SIDE, e.pixels)
-    width, height = page.picture(3.05, top, SIDE, heatmap(e.values, scale, colours))
-    if scale is None or e.flat:
-        page.text(3.05 + width / 2, top + height / 2, "flat", 15, "white", bold=True, align="center")
-    else:
-        page.colour_bar(3.05 + width + 0.08, top, height, scale, colours, e.values, e.evidence)
-    page.picture(6.6, top, SIDE, overlay(e.pixels, e.values, scale, colours, opacity))
+    in_three(page, (LEFT, 3.05, 6.6), top, SIDE, e, scale, colours, opacity)
     return top + SIDE + 0.3
 
 
@@ -166,15 +155,10 @@ def _words(
 ) -> list[str]:
     """What stands below the rows: whether the models agree, by how much the first two maps differ, how to read it."""
     lines = [clean(said(predictions), 400)] if len(predictions) > 1 else []
-    first = explanations[0]
-    other = next((e for e in explanations if e.model != first.model), None)
-    if other is not None:
-        pair = names_of([first.model, other.model])
+    if pair := first_pair(explanations):
+        one, other = (clean(name, 46) for name in names_of([e.model for e in pair]))
         try:
-            lines += [
-                clean(f"{pair[0]} and {pair[1]}, on the part of the picture that both saw:", 200),
-                *_measures(differ(first, other)),
-            ]
+            lines += [f"{one} and {other}, on the part of the picture that both saw:", *_measures(differ(*pair))]
         except SettingError as error:
             lines.append(clean(str(error), 300))
     return [*lines, f"How to read it: {_reading(explanations, common, colour_map, clip)}"]
@@ -188,7 +172,7 @@ def _reading(explanations: Sequence[Explanation], common: Scale | None, colour_m
     shown = [e for e in explanations if why_flat(e.values) is None]
     if not shown:
         return "every map is flat: drawn in one grey, it must not be read as evidence."
-    colours = {_colours(e, colour_map, common is not None and common.signed) for e in shown}
+    colours = {colour_map or default_colour_map(e.values, common) for e in shown}
     sides = [TWO_SIGNED[name] for name in sorted(colours) if name in TWO_SIGNED]
     if not all(e.evidence for e in shown):
         sentence = "strong colours are high values; they do not speak for or against a class."

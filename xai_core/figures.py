@@ -35,6 +35,7 @@ __all__ = [
     "data_uri",
     "default_colour_map",
     "heatmap",
+    "in_three",
     "overlay",
     "palette",
     "panels",
@@ -65,7 +66,7 @@ def panels(
     weighed, stands above it as verdict and first reason. Raises SettingError as `scale_of`, `palette` and `overlay` do.
     """
     e = explanation
-    colour_map = colour_map or default_colour_map(e.values)
+    colour_map = colour_map or default_colour_map(e.values, scale)
     scale = scale or scale_of([e.values], clip)
     label = clean(str(e.target), 60)
     head = textwrap.wrap(f"How to read it: {reading(e, scale, colour_map, clip)}", 172)
@@ -84,19 +85,33 @@ def panels(
 
     top += 0.22
     page.text(0.35, top - 0.09, "What the model saw", 9, bold=True)
-    page.picture(0.35, top, side, e.pixels)
     page.text(3.1, top - 0.09, "Attribution map", 9, bold=True)
-    width, height = page.picture(3.1, top, side, heatmap(e.values, scale, colour_map))
-    if scale is None or e.flat:
-        page.text(3.1 + width / 2, top + height / 2, "flat", 15, "white", bold=True, align="center")
-    else:
-        page.colour_bar(3.1 + width + 0.08, top, height, scale, colour_map, e.values, e.evidence)
     page.text(6.6, top - 0.09, f"Overlay, map at {100 * opacity:.0f} % opacity", 9, bold=True)
-    page.picture(6.6, top, side, overlay(e.pixels, e.values, scale, colour_map, opacity))
+    in_three(page, (0.35, 3.1, 6.6), top, side, e, scale, colour_map, opacity)
     page.text(9.4, top - 0.09, "Prediction", 9, bold=True)
     page.bars(9.4, top, 2.25, side, prediction, e.target.index)
     page.lines(0.35, top + side + 0.34, foot, 7.3, 0.155, GREY)
     return page.figure
+
+
+def in_three(
+    page: Canvas,
+    left: tuple[float, float, float],
+    top: float,
+    side: float,
+    e: Explanation,
+    scale: Scale | None,
+    colour_map: str,
+    opacity: float,
+) -> None:
+    """Draw what the model saw, the map with its colour bar, and the overlay. All places in inches."""
+    page.picture(left[0], top, side, e.pixels)
+    width, height = page.picture(left[1], top, side, heatmap(e.values, scale, colour_map))
+    if scale is None or e.flat:
+        page.text(left[1] + width / 2, top + height / 2, "flat", 14, "white", bold=True, align="center")
+    else:
+        page.colour_bar(left[1] + width + 0.08, top, height, scale, colour_map, e.values, e.evidence)
+    page.picture(left[2], top, side, overlay(e.pixels, e.values, scale, colour_map, opacity))
 
 
 def sheet(
@@ -150,7 +165,7 @@ def _rows(
         page.text(x, 0.83, text, 8.5, bold=True)
     for row, (e, weighed) in enumerate(zip(explanations, evidence, strict=True)):
         top = 0.92 + row * (side + 0.14)
-        colours = colour_map or default_colour_map(e.values)
+        colours = colour_map or default_colour_map(e.values, common)
         scale = common or scale_of([e.values], clip)
         page.text(0.3, top + 0.18, clean(str(e.method["name"]), 26), 9.5, bold=True)
         about = [f"{key} = {value}" for key, value in e.settings().items()] + [
@@ -162,13 +177,7 @@ def _rows(
         judged = textwrap.wrap(clean(_weighed(weighed), 160), 38) if weighed else []
         page.lines(0.3, top + 0.36, judged, 7.3, 0.145, _verdict_colour(weighed))
         page.lines(0.3, top + 0.38 + 0.145 * len(judged), lines[: 11 - len(judged)], 7.3, 0.145, GREY)
-        page.picture(2.4, top, side, e.pixels)
-        width, height = page.picture(4.4, top, side, heatmap(e.values, scale, colours))
-        if scale is None or e.flat:
-            page.text(4.4 + width / 2, top + height / 2, "flat", 13, "white", bold=True, align="center")
-        else:
-            page.colour_bar(4.4 + width + 0.07, top, height, scale, colours, e.values, e.evidence)
-        page.picture(7.4, top, side, overlay(e.pixels, e.values, scale, colours, opacity))
+        in_three(page, (2.4, 4.4, 7.4), top, side, e, scale, colours, opacity)
     return page.figure
 
 
@@ -206,7 +215,7 @@ def _grid(
     )
     for number, (e, weighed) in enumerate(zip(explanations, evidence, strict=True)):
         left, top = 0.3 + number % columns * wide, 2.42 + number // columns * high
-        colours = colour_map or default_colour_map(e.values)
+        colours = colour_map or default_colour_map(e.values, common)
         scale = common or scale_of([e.values], clip)
         layer = e.settings().get("layer")
         page.text(left, top + 0.12, clean(str(e.method["name"]), 26), 8.5, bold=True)

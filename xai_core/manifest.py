@@ -196,7 +196,7 @@ def _files(record: Record) -> Iterator[tuple[str, bytes]]:
     for number, model in enumerate(record.models):
         yield _seen(number), figures.png(next(e.pixels for e in record.explanations if e.model == model))
     for number, e in enumerate(record.explanations, 1):
-        stem, colours = _stem(number, e), looks["colour_map"] or figures.default_colour_map(e.values)
+        stem, colours = _stem(number, e), looks["colour_map"] or figures.default_colour_map(e.values, common)
         scale = common or figures.scale_of([e.values], looks["clip"])
         said = record.prediction_of(e.model)
         out = io.BytesIO()
@@ -213,17 +213,19 @@ def _files(record: Record) -> Iterator[tuple[str, bytes]]:
 
 
 def _compared(record: Record, shared: bool, looks: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """The maps of several models side by side, and where those of the first two differ."""
-    from xai_core.comparison import differ, names_of
+    """The maps of several models side by side, and where the first two by one method differ."""
+    from xai_core.comparison import differ, first_pair, names_of
     from xai_core.comparison_figure import comparison, difference
 
     drawn = comparison(record.explanations, record.predictions, shared_scale=shared, **looks)
     yield "comparison.png", figures.png(drawn)
-    one, other = (next(e for e in record.explanations if e.model == model) for model in record.models[:2])
-    first, second, *_ = names_of(record.models)
+    if (pair := first_pair(record.explanations)) is None:
+        return
+    names = names_of(record.models)
+    first, second = (names[record.models.index(e.model)] for e in pair)
     width, height = record.picture.get("width"), record.picture.get("height")
     with suppress(SettingError):  # of crops that do not overlap nothing can be drawn
-        found = differ(one, other, (height, width) if width and height else None)
+        found = differ(*pair, (height, width) if width and height else None)
         yield "difference.png", figures.png(difference(found, (first, second)))
 
 

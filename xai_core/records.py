@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -18,6 +18,7 @@ FLAT_RANGE = 1e-8  # in the map's own units
 FLAT_FRACTION = 1e-5  # of its largest value: what rounding leaves of a constant map
 
 
+MOST_MODELS = 9  # of one record
 TASKS = ("single label", "multi label", "regression")  # what a network's outputs mean
 
 
@@ -195,6 +196,10 @@ class Explanation:
             raise ValueError(f"values are {self.values.shape} but the picture is {self.pixels.shape[:2]}")
         if not np.isfinite(self.values).all():
             raise ValueError(f"{self.method['name']} gave values that are not finite")
+        if self.box is not None:
+            left, top, right, bottom = map(float, self.box)
+            if not (np.isfinite([left, top, right, bottom]).all() and left < right and top < bottom):
+                raise ValueError(f"{self.box} is no part of a picture")
 
     @property
     def flat(self) -> str | None:
@@ -331,9 +336,11 @@ class Record:
         pictures = {e.image for e in self.explanations} | {one.image for one in self.predictions}
         if len(pictures) > 1:
             raise ValueError("all explanations and predictions of a record are of one picture")
-        models = self.models
-        if any(dict(one.model) not in models for one in self.predictions) or len(self.predictions) > len(models):
+        models, said = self.models, models_of(self.predictions)
+        if len(said) < len(self.predictions) or any(model not in models for model in said):
             raise ValueError("a record holds one prediction of each model that it explains")
+        if len(models) > MOST_MODELS:
+            raise ValueError(f"a record holds up to {MOST_MODELS} models")
         for model in models:
             seen = [e.pixels for e in self.explanations if e.model == model]
             if not all(np.array_equal(pixels, seen[0]) for pixels in seen):
@@ -342,11 +349,7 @@ class Record:
     @property
     def models(self) -> tuple[Mapping[str, Any], ...]:
         """The identity of every model, in the order in which explanations name them."""
-        found: list[Mapping[str, Any]] = []
-        for e in self.explanations:
-            if e.model not in found:
-                found.append(e.model)
-        return tuple(found)
+        return tuple(models_of(self.explanations))
 
     @property
     def prediction(self) -> Prediction | None:
@@ -356,6 +359,15 @@ class Record:
     def prediction_of(self, model: Mapping[str, Any]) -> Prediction | None:
         """What that model said of the picture, where it is known."""
         return next((one for one in self.predictions if one.model == model), None)
+
+
+def models_of(records: Iterable[Explanation | Prediction]) -> list[Mapping[str, Any]]:
+    """The identity of every model, each once, in the order in which they come."""
+    found: list[Mapping[str, Any]] = []
+    for one in records:
+        if one.model not in found:
+            found.append(one.model)
+    return found
 
 
 def plain(record: Any) -> dict[str, Any]:

@@ -75,6 +75,12 @@ def colour_at(frame: Any, x: float, y: float) -> list[int]:
     return list(shown.getpixel((int(x * shown.width), int(y * shown.height))))
 
 
+def inked(page: Any) -> list[int]:
+    """How many pixels are painted in each map of the swipe frame, from left to right."""
+    painted = "one => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data].filter((v, i) => v && i % 4 === 3).length"
+    return [page.locator(f".side.{side} canvas.map").evaluate(painted) for side in ("left", "right")]
+
+
 def said_values(reading: str) -> dict[str, str]:
     return dict(re.findall(r"(wide|narrow) · Saliency ([\d.]+|not seen)", reading))
 
@@ -113,8 +119,6 @@ def test_a_place_is_the_same_place_of_the_upload_in_every_row_also_when_zoomed_i
     factor = np.exp(1)
     read = point(page, frame_of(page, NARROW, "bare"), 0.2533, 0.7533)
     assert said_values(read) == expected("narrow", 0.5 + (0.2533 - 0.5) / factor, 0.5 + (0.7533 - 0.5) / factor)
-    page.keyboard.press("Space")  # the pointer is no focus: nothing happens
-    frame_of(page, WIDE).focus()
     page.keyboard.press("Space")
     expect(page.locator(".zoom output")).to_have_text("100 %")
 
@@ -169,10 +173,15 @@ def test_a_border_is_dragged_between_two_overlays_and_swapped(server, visit):
     read = point(page, frame, 0.1, 0.5)
     assert read.startswith("row 80, column 16 of what wide saw")
     assert point(page, frame, 0.6, 0.5).split("·")[0].strip().endswith("of what narrow saw")
+    sizes = [viewer_page.SIZES[name] ** 2 for name in ("wide", "narrow")]
+    assert inked(page) == sizes
     grey = colour_at(frame, 0.02, 0.03)
     page.keyboard.press("s")
     expect(page.locator(".name.left")).to_have_text(NARROW)
+    assert inked(page) == sizes[::-1]
     assert colour_at(frame, 0.02, 0.03) != grey  # where only one of the two models looked
+    page.get_by_role("button", name="Swap").click()
+    assert inked(page) == sizes
     handle.focus()
     page.keyboard.press("Shift+ArrowRight")
     expect(handle).to_have_attribute("aria-valuenow", "35")
@@ -188,9 +197,89 @@ def test_of_three_models_two_are_chosen(server, visit):
     expect(names).to_have_text([WIDE, NARROW])
     right.select_option("third · Saliency")
     expect(names).to_have_text([WIDE, "third · Saliency"])
+    assert all(inked(page))
     left.select_option("third · Saliency")  # one map cannot be on both sides: they change places
     expect(names).to_have_text(["third · Saliency", WIDE])
+    assert all(inked(page))
     assert [one.evaluate("one => one.selectedOptions[0].text") for one in (left, right)] == ["third · Saliency", WIDE]
+
+
+def test_rows_that_stay_take_the_upload_as_it_comes_and_goes(server, visit):
+    page = opened(server, visit())
+    own, drawn = page.locator(".tile.both .picture img"), page.locator("[data-drawn]")
+    page.locator(".frame").first.evaluate("one => one.dataset.kept = 'yes'")
+    for count in (0, 2):
+        before = drawn.get_attribute("data-drawn")
+        page.get_by_text("Upload", exact=True).click()
+        expect(drawn).not_to_have_attribute("data-drawn", before)
+        expect(own).to_have_count(count)
+    expect(page.locator("[data-kept]")).to_have_count(1)
+    frame_of(page, NARROW).dblclick()
+    expect(page.locator(".zoom output")).to_have_text("300 %")
+    assert own.evaluate_all("all => all.map(one => [one.hidden, one.naturalWidth])") == [[False, 640]] * 2
+    assert own.last.evaluate("one => parseFloat(one.style.width)") == pytest.approx(200)
+
+
+def test_keys_work_over_the_viewer_whatever_was_clicked_before(server, visit):
+    page = opened(server, visit())
+    zoomed, closer = page.locator(".zoom output"), page.get_by_role("button", name="Zoom in")
+    heat = page.locator(".tile.both canvas.map").first
+    scrolled = "() => document.querySelector('[data-testid=stMain]').scrollTop"
+    closer.click()
+    expect(zoomed).to_have_text("150 %")
+    page.keyboard.press("Space")  # not the clicked button again
+    expect(zoomed).to_have_text("100 %")
+    page.get_by_role("heading", name="Two models").click()
+    point(page, frame_of(page, WIDE), 0.5, 0.5)
+    page.keyboard.press("+")
+    expect(zoomed).to_have_text("150 %")
+    before = page.evaluate(scrolled)
+    page.keyboard.press("Space")  # not the next screenful of the page
+    expect(zoomed).to_have_text("100 %")
+    page.wait_for_timeout(300)
+    assert page.evaluate(scrolled) == before
+    colours, box = page.get_by_label("Colour map"), page.get_by_role("checkbox", name="Upload")
+    for opacity, clicked in (("0", colours), ("0.5", page.get_by_text("Upload", exact=True))):
+        clicked.click()
+        page.keyboard.press("Escape")
+        point(page, frame_of(page, WIDE), 0.5, 0.5)
+        page.keyboard.press("h")
+        assert heat.evaluate("one => one.style.opacity") == opacity
+    expect(box).not_to_be_checked()
+    expect(colours).to_have_value("")
+
+    closer.click()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")  # now the button was reached by the keyboard, which presses it
+    expect(closer).to_be_focused()
+    page.keyboard.press("Space")
+    expect(zoomed).to_have_text("225 %")
+    page.get_by_role("heading", name="Two models").click()  # neither over the viewer nor with the focus in it
+    page.keyboard.press("Space")
+    expect(zoomed).to_have_text("225 %")
+
+
+def test_the_bar_covers_nothing_that_was_scrolled_to(server, visit):
+    page = opened(server, visit(height=900))
+    bar = page.locator(".bar")
+    page.get_by_role("button", name="Swipe").click()
+
+    def uncovered(one: Any) -> bool:
+        script = """one => {
+            const box = one => one.getBoundingClientRect(), bar = one.getRootNode().querySelector('.bar')
+            return box(one).top >= Math.max(box(bar).bottom, box(document.querySelector('[data-testid=stHeader]')).bottom)
+        }"""
+        one.evaluate("one => one.scrollIntoView()")
+        return bool(one.evaluate(script))
+
+    last = page.locator(".row").last
+    for one in (page.locator(".swipe"), page.locator(".swipe .frame"), last, last.locator(".frame").first):
+        assert uncovered(one)
+    assert bar.bounding_box()["y"] >= 0  # it stays in sight
+    page.get_by_text("Picture, contours, grid").click()
+    for one in (page.locator(".swipe"), page.locator(".swipe .frame"), last):
+        assert uncovered(one)
+    assert bar.bounding_box()["y"] < 0  # it is too tall to stay
 
 
 def test_a_verdict_sends_its_words_and_no_map_again(server, visit):
@@ -275,6 +364,8 @@ def test_the_whole_viewer_has_no_serious_fault_of_access(server, visit, scheme, 
     page.get_by_text("Picture, contours, grid").click()
     page.get_by_label("Contours").select_option("top 10 %")
     expect(page.locator(".contours path")).to_have_count(2 * 4)
+    caption = page.locator(".tile.both figcaption").first.text_content()
+    assert caption.endswith("lines around the highest 10\N{NO-BREAK SPACE}%")  # a number stays with its unit
     check_access(page, "everything is open")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -296,6 +387,13 @@ def test_equal_pictures_are_sent_once_and_old_records_share_one_area():
     assert [one["box"] for one in sent.words["pictures"]] == [(0, 0, 160, 160)] * 2
     assert sent.words["upload"] is None
     assert viewer.packed([wide, again], Looks(), 0).words["maps"][0]["title"] == "Saliency"
+
+
+def test_what_is_waited_for_is_called_as_the_page_says():
+    wide = viewer_page.explained("wide")
+    sent = viewer.packed([wide], Looks(), 0, ["grad_cam", ("lime", "narrow · LIME"), ("sobel_edges", "Edges")])
+    told = [(one.get("waiting"), one["control"]) for one in sent.words["order"]]
+    assert told == [("Grad-CAM", False), (None, False), ("narrow · LIME", False), ("Edges", True)]
 
 
 def test_the_upload_is_sent_only_where_it_is_finer_than_what_a_model_saw():

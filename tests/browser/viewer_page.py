@@ -52,7 +52,7 @@ def weighed(supported: bool) -> Evidence:
 
 
 def page() -> None:
-    """Draw it. A button lets verdicts arrive; `third` in the address adds a third model."""
+    """Draw it. A button lets verdicts arrive, a box takes the upload away; `third` in the address adds a third model."""
     said = st.session_state
     said.setdefault("verdicts", 0)
     st.set_page_config(layout="wide")
@@ -60,11 +60,12 @@ def page() -> None:
     if st.button("Weigh"):
         said.verdicts += 1
     st.text(f"{said.verdicts} verdicts")
+    picture = upload() if st.checkbox("Upload", value=True) else None
     shown = [explained("wide"), explained("narrow")]
     if "third" in st.query_params:
         shown.append(explained("narrow", model={"name": "third"}))
     evidence = [weighed(i == 0) if said.verdicts > i else None for i in range(len(shown))]
-    viewer.maps(shown, "two", Looks(shared=True), 0, lambda: None, (), evidence, weighing=True, picture=upload())
+    viewer.maps(shown, "two", Looks(shared=True), 0, lambda: None, (), evidence, weighing=True, picture=picture)
 
 
 if __name__ == "__main__":
