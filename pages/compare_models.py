@@ -10,7 +10,8 @@ import streamlit as st
 
 import xai_core as xai
 from pages.shared import answers, inputs, menu, panels, samples, scores, side_by_side, state, targets
-from pages.shared.answers import Asked
+from pages.shared.answers import Asked, identity
+from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.inquiry import NO_PICTURES, opened, other_weights, predict
 from pages.shared.question import MOST_MODELS, Network, Question
@@ -54,13 +55,13 @@ def page() -> None:
         side_by_side.predictions(rivals.said)
         for sentence in rivals.notes:
             st.info(plain(sentence), icon=":material/label_off:")
-        for slot, asked in enumerate(rivals.asked):
-            other_weights(visitor, slot, asked.model)
+        for asked in rivals.asked:
+            other_weights(visitor, asked.model)
     wanted = rivals.posed
     with st.container(key="state of work"):  # so that what comes and goes here does not move the viewer
         weigh = panels.heading()
         state.write_address(replace(rivals.question, weigh=weigh).to_address())
-        if len(wanted) < len(rivals.asked):
+        if len({digest(model=identity(asked.model)) for asked in rivals.asked}) < len(rivals.asked):
             st.info("Two of the models are the same network. Choose another in the sidebar.", icon=":material/tune:")
             return
         visitor.scores.settle(())  # nothing here shows them
@@ -70,11 +71,11 @@ def page() -> None:
     if explained:
         shown = panels.Shown(explained, evidence, waiting, visitor.evidence.job is not None)
         panels.maps(visitor, shown, rivals.said, image, "compared")
-        if len(explained) > 1:
-            side_by_side.difference(list(explained.values()), image)
-        side_by_side.checklist(
-            explained, rivals.said, evidence, samples.artefact(visitor.sample) if visitor.sample else None
-        )
+        maps = list(explained.values())
+        if len(maps) > 1:
+            side_by_side.difference(maps, (image.pixels.shape[0], image.pixels.shape[1]))
+        artefact = samples.artefact(visitor.sample) if visitor.sample else None
+        side_by_side.checklist(maps, rivals.said, [evidence.get(key) for key in explained], artefact)
         panels.against_truth(
             visitor,
             [(wanted[key][0].model.name, e, wanted[key][0].model.preprocessing) for key, e in explained.items()],

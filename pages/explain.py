@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import answers, cached, menu, panels, scores, state, survey, takeaway
+from pages.shared import answers, cached, menu, panels, scores, state, survey, viewer
 from pages.shared.errors import plain
 from pages.shared.inquiry import inquire
 from pages.shared.state import session
@@ -47,7 +47,7 @@ def page() -> None:
         shown = panels.Shown(explained, evidence, waiting, visitor.evidence.job is not None)
         panels.maps(visitor, shown, [inquiry.said], asked.image)
         maps, preprocessing = list(explained.values()), asked.model.preprocessing
-        named = zip(takeaway.names(maps), maps, strict=True)
+        named = zip(viewer.titles(maps), maps, strict=True)
         panels.against_truth(visitor, [(name, e, preprocessing) for name, e in named])
     survey.panel(visitor, asked)
     panels.model_card(asked.model)

@@ -143,6 +143,7 @@ def opened(visitor: Session, folder: Path) -> None:
         st.button("Verify", key="verify", icon=":material/verified:", on_click=_verify, args=(visitor, folder))
         restore = st.container(width="content")
         pack = st.container(width="content")
+    asked_for = state.read_address()
     state.write_address({"record": folder.name})
     if folder.name in visitor.reports:
         verdict(visitor.reports[folder.name])
@@ -181,7 +182,12 @@ def opened(visitor: Session, folder: Path) -> None:
             panels.notice(first.model)
     st.header("Attribution maps", anchor=False)
     panels.flat_maps(record.explanations)
-    viewer.maps(record.explanations, f"record {record.manifest['id']}", looks(record), 0, lambda: None)
+    seen = Looks.from_address(asked_for) or looks(record)
+    viewer.maps(record.explanations, f"record {record.manifest['id']}", seen, 0, lambda: None)
+    if len(record.models) > 1:
+        height, width = record.picture.get("height"), record.picture.get("width")
+        side_by_side.difference(record.explanations, (height, width) if height and width else None)
+        side_by_side.checklist(record.explanations, record.predictions)
     contents(record, visitor.reports.get(folder.name))
 
 

@@ -7,7 +7,10 @@ import builtins
 import json
 import os
 import pickle
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -217,7 +220,7 @@ class Call:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("form", ["torch", "torch's first", "bare 2", "bare 4"])
+@pytest.mark.parametrize("form", ["torch", "torch's first", "bare 0", "bare 1", "bare 2", "bare 4"])
 @pytest.mark.parametrize("name", ["system", "eval"])
 def test_a_pickle_that_wants_to_run_code_leaves_no_trace_and_is_refused_by_what_it_asks_for(
     name: str, form: str, weights: dict[str, torch.Tensor], tmp_path: Path
@@ -248,11 +251,36 @@ def test_a_pickle_that_wants_to_run_code_leaves_no_trace_and_is_refused_by_what_
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS"),
         (b"\x1f\x8b\x08\0\0\0\0", "is a compressed archive"),
         (b"Dear all", "is no torch checkpoint"),
+        (b"cat\ndog\nhouse\n", "is no torch checkpoint"),
     ],
 )
 def test_what_is_no_file_of_weights_is_called_what_it_is(content: bytes, what: str, tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(content)
     assert what in refused(tmp_path / "w.pth")
+
+
+def test_a_pickle_of_millions_of_operations_is_given_up_soon(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"\x80\x02]q\x00" + b"2" * 8_000_000)
+    start = time.process_time()
+    refused(tmp_path / "w.pth")
+    assert time.process_time() - start < 8
+
+
+def test_names_from_a_file_are_cleaned_and_cut_where_they_are_said(tmp_path: Path) -> None:
+    name = "a\x1b[31m\n\ud800" + "b" * 500
+    for value in (3, torch.tensor([float("nan")]), torch.ones(1, dtype=torch.complex64)):
+        torch.save({name: value}, tmp_path / "w.pth")
+        sentence = refused(tmp_path / "w.pth")
+        assert "a[31m bbb" in sentence
+        assert sentence.isprintable()
+        assert "b" * 80 not in sentence
+
+
+def test_labels_are_cleaned_and_cut_and_never_empty(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    labels = ["a\x1b[31m\n", "", "\ud800", "tail\u202e", "x" * 300, "old\tnew"]
+    torch.save({"state_dict": weights, "class_names": labels}, tmp_path / "w.pth")
+    found = read_checkpoint(tmp_path / "w.pth").recorded.labels
+    assert found == ("a[31m", "class 1", "class 2", "tail", "x" * 200, "old new")
 
 
 def test_an_archive_whose_parts_overlap_is_refused_before_it_is_unpacked(
@@ -268,8 +296,9 @@ def test_an_archive_whose_parts_overlap_is_refused_before_it_is_unpacked(
 
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor")
-def test_a_sparse_tensor_is_no_weight(tmp_path: Path) -> None:
-    torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "w.pth")
+@pytest.mark.parametrize("make", [torch.Tensor.to_sparse, lambda w: w.view(torch.bits8)])
+def test_a_sparse_tensor_and_one_of_bits_are_no_weights(make: Any, tmp_path: Path) -> None:
+    torch.save({"w": make(torch.eye(3).to(torch.uint8))}, tmp_path / "w.pth")
     assert "w is not a plain tensor" in refused(tmp_path / "w.pth")
 
 
@@ -300,6 +329,67 @@ def test_a_file_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(checkpoints, "APART_SECONDS", 0.01)
     with pytest.raises(ModelError, match=r"Reading slow\.pth took longer than"):
         read_apart(b"\x80\x02}.", "slow.pth")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not say how much memory is taken")
+def test_half_precision_is_handed_over_as_it_is_so_that_one_large_tensor_fits(tmp_path: Path) -> None:
+    """With 48 MiB beside the multiple of its size: once for the file, and not twice more to widen and to copy."""
+    torch.save({"state_dict": {"fc.weight": torch.ones(30 * 2**20, dtype=torch.float16)}}, tmp_path / "given")
+    program = (
+        "import sys; from xai_core import checkpoints; checkpoints.APART_BYTES = 48 << 20; "
+        "sys.exit(checkpoints._main(*sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "given"), str(tmp_path / "clean")]
+    done = subprocess.run(words, input=b"w.pth", capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert (tmp_path / "clean").stat().st_size < 61 * 2**20
+
+
+def test_tied_turned_and_narrow_tensors_are_handed_over_and_widened(tmp_path: Path) -> None:
+    one, kinds = torch.arange(6.0).reshape(2, 3), ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"]
+    half = one.half()
+    content = {"a": half, "tied": half, "turned": half.T, "row": half[1], "n": torch.tensor(3)}
+    torch.save({**content, **{kind: one.to(getattr(torch, kind)) for kind in kinds}}, tmp_path / "w.pth")
+    found = read_apart((tmp_path / "w.pth").read_bytes(), "w.pth")
+    truth = {"a": one, "tied": one, "turned": one.T, "row": one[1], "n": torch.tensor(3)}
+    assert same(found.weights, {**truth, **dict.fromkeys(kinds, one)})
+    assert found.weights["a"].dtype == torch.float32
+    assert found.taken == tuple(f"widened from {kind}" for kind in kinds)
+
+
+def test_what_json_cannot_hold_keeps_no_file_from_being_read(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    itself: dict[str, Any] = {"license": "mit"}
+    itself |= {"x": itself, "y": {(1, 2): 3}, (1, 2): 3, "z": 10**400, "mean": torch.zeros(3)}
+    torch.save({"state_dict": weights, "pretrained_cfg": itself}, tmp_path / "w.pth")
+    found = read_apart((tmp_path / "w.pth").read_bytes(), "w.pth")
+    assert same(found.weights, weights)
+    assert found.recorded.preprocessing == {"license": "mit", "x": "<dict>", "y": "<dict>", "z": "<int>",
+                                            "mean": "<Tensor>"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"\ud800": torch.ones(1)}, "could not be read: it is damaged or holds what no checkpoint holds"),
+        ({"\ud800": "\ud800"}, "which is no tensor"),
+    ],
+)
+def test_a_file_that_cannot_be_handed_over_is_not_said_to_need_memory(
+    content: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ModelError) as caught:
+        read_apart((tmp_path / "w.pth").read_bytes(), "\ud800.pth")
+    assert sentence in str(caught.value)
+    assert "memory" not in str(caught.value)
+
+
+def test_a_file_waits_for_another_for_a_limited_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "APART_SECONDS", 0.01)
+    with checkpoints._apart, pytest.raises(ModelError, match=r"w\.pth had to wait too long"):
+        read_apart(b"", "w.pth")
+    with pytest.raises(ModelError, match="took longer than"):  # and the next one's turn comes
+        read_apart(b"\x80\x02}.", "w.pth")
 
 
 def test_metadata_cannot_pass_a_file_off_as_checked(tmp_path: Path) -> None:

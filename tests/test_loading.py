@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,14 @@ def test_a_config_of_another_network_in_the_folder_says_nothing(three: dict[str,
         ({"pretrained_cfg": {"input_size": "abc"}}, "is unusable"),
         ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "the setting 'checkpoint_path', which is not read"),
         ({"model_args": {"img_size": 64}}, "cannot be made with the settings"),
+        ({"model_args": {"global_pool": 5}}, "cannot be made with the settings"),
+        ({"model_args": {"global_pool": {"a": 1}}}, "cannot be made with the settings"),
+        ({"pretrained_cfg": {"crop_pct": 10**400}}, "is unusable"),
+        ({"pretrained_cfg": {"mean": [0, 0, 10**400]}}, "is unusable"),
+        ({"pretrained_cfg": {"mean": [0, 0, 10**300]}}, "is unusable"),
+        ({"pretrained_cfg": {"crop_pct": 5e-324}}, "A crop fraction of 5e-324"),
+        ({"pretrained_cfg": {"crop_pct": 300.0}}, "A crop fraction of 300.0"),
+        ({"pretrained_cfg": {"std": [1e-320] * 3}}, "Mean and standard deviation"),
     ],
 )  # fmt: skip
 def test_a_config_that_does_not_fit_is_refused_with_the_reason(
@@ -204,6 +213,75 @@ def test_a_config_that_does_not_fit_is_refused_with_the_reason(
     with pytest.raises(ModelError) as caught:
         xai.load_model(checkpoint=tmp_path / "w.safetensors", device="cpu")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("mean", [torch.zeros(3), [0, 0, 10**400], {"a": 1}])
+def test_a_mean_that_is_no_list_of_numbers_is_refused_rather_than_replaced(
+    mean: Any, three: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"state_dict": three, "pretrained_cfg": {"mean": mean}}, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match="The preprocessing recorded for test_resnet is unusable"):
+        xai.load_model("test_resnet", checkpoint=tmp_path / "w.pth", device="cpu")
+
+
+def test_names_of_weights_that_do_not_fit_are_cleaned_and_cut(three: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    torch.save({**three, "a\x1b[31m" + "b" * 500: torch.ones(1)}, tmp_path / "w.pth")
+    sentence = refused(tmp_path / "w.pth")
+    assert "1 weight is unknown (a[31mbbb" in sentence
+    assert sentence.isprintable()
+    assert len(sentence) < 300
+
+
+def test_labels_in_a_file_are_cleaned_and_cut(three: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    save_file(three, tmp_path / "w.safetensors")
+    (tmp_path / "labels.txt").write_text("a\x1b[31m\n\n\x07\n" + "x" * 300, encoding="utf-8")
+    file = tmp_path / "labels.txt"
+    model = xai.load_model("test_resnet", checkpoint=tmp_path / "w.safetensors", labels=file, device="cpu")
+    assert model.labels == ("a[31m", "class 1", "x" * 200)
+
+
+def test_what_a_checkpoint_says_of_its_licence_is_cleaned_and_cut(
+    three: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"state_dict": three, "pretrained_cfg": {"license": "mit\x1b\ud800" + "x" * 500}}, tmp_path / "w.pth")
+    model = xai.load_model("test_resnet", checkpoint=tmp_path / "w.pth", device="cpu")
+    assert model.identity["licence"] == "mit" + "x" * 197
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_local_folder_is_named_by_its_architecture_and_never_by_its_path(
+    file: str, flat: bool, three: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    folder = tmp_path / "John Doe"
+    folder.mkdir()
+    save_file(three, folder / file) if file.endswith("safetensors") else torch.save(three, folder / file)
+    config = {key: value for key, value in CONFIG.items() if key != "pretrained_cfg"}
+    config = {**config, **CONFIG["pretrained_cfg"]} if flat else CONFIG  # type: ignore[dict-item]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    model = xai.load_model(f"local-dir:{folder}", device="cpu")
+    assert model.name == model.identity["name"] == "test_resnet"
+    assert "John" not in str(model.identity)
+    assert model.labels == ("cat", "dog", "newt")
+    assert model.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert all(torch.equal(value, three[key]) for key, value in model.module.state_dict().items())
+
+
+def test_a_hostile_pickle_in_a_local_folder_is_refused_by_what_it_asks_for(tmp_path: Path) -> None:
+    Bomb.path = str(tmp_path / "proof")
+    torch.save({"state_dict": Bomb()}, tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin holds more than weights"):
+        xai.load_model(f"local-dir:{tmp_path}")
+    assert not (tmp_path / "proof").exists()
+
+
+def test_a_local_folder_without_weights_or_for_random_ones_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no model\.safetensors"):
+        xai.load_model(f"local-dir:{tmp_path}")
+    for settings in ({"pretrained": False}, {"checkpoint": tmp_path / "w.pth"}):
+        with pytest.raises(ModelError, match="A local folder brings its own weights"):
+            xai.load_model(f"local-dir:{tmp_path}", **settings)
 
 
 def test_labels_in_the_checkpoint_are_taken_and_their_number_must_fit(
@@ -305,6 +383,21 @@ def test_a_model_of_your_own_is_opened_by_its_name(own: Path) -> None:
         xai.load_model("mine", pretrained=False)
     with pytest.raises(ModelError, match="Did you mean 'mine'"):
         xai.load_model("miine")
+
+
+def test_a_file_of_own_models_may_define_dataclasses(own: Path) -> None:
+    text = own.read_text(encoding="utf-8")
+    extra = "\nfrom dataclasses import dataclass\n\n@dataclass\nclass Size:\n    side: int\n"
+    own.write_text("from __future__ import annotations\n" + text + extra, encoding="utf-8")
+    assert xai.load_model("mine").name == "mine"
+    sys.modules.pop("second_look_models")
+
+
+def test_a_file_of_own_models_that_fails_leaves_no_module(own: Path) -> None:
+    own.write_text("raise ValueError", encoding="utf-8")
+    with pytest.raises(ModelError, match="ValueError"):
+        xai.load_model("mine")
+    assert "second_look_models" not in sys.modules
 
 
 def test_a_model_of_your_own_that_fails_is_named_with_the_reason(own: Path) -> None:

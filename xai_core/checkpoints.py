@@ -10,6 +10,7 @@ converted on the way is said in `Checkpoint.taken`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pickletools
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -29,8 +30,9 @@ import torch
 from xai_core.errors import ModelError
 
 MAX_BYTES = 4 * 2**30
-APART_SECONDS = 180
-APART_BYTES = 256 * 2**20  # of memory beyond four times the size of the file
+APART_SECONDS = 120
+APART_BYTES = 256 * 2**20  # of memory beyond eight times the size of the file
+NO_MEMORY = "needs more memory than there is. Save the weights alone."
 AGAIN = "Save `model.state_dict()` as safetensors and try again."
 
 # As timm does, averaged weights are taken where they are there: they are the ones that are meant to be used.
@@ -42,6 +44,9 @@ LABELS = ("label_names", "class_names", "classes", "labels", "id2label", "idx_to
 PLACES = ("hyper_parameters", "args", "config", "hparams", "meta")  # where training programs put what they were told
 CLEAN = "second_look"  # the metadata with which the process of `read_apart` hands weights over
 MAX_LABELS = 100_000
+MAX_LABEL = 200  # characters
+MAX_NAME = 80  # characters of a tensor's name in a sentence
+MAX_OPERATIONS = 1_000_000  # of a pickle that are looked at, only to say what it asks for: a second
 MAX_CONFIG_BYTES = 16 * 2**20  # the names of all 21,842 ImageNet classes are 1 MB
 
 _FOREIGN = {  # what a file that holds no weights may begin with
@@ -89,7 +94,11 @@ def read_checkpoint(path: Path, name: str = "") -> Checkpoint:
 
     Raises ModelError, one sentence and what to do, for everything that is not weights by name in finite numbers.
     """
-    name = name or path.name
+    return _widened(_as_saved(path, name or path.name))
+
+
+def _as_saved(path: Path, name: str) -> Checkpoint:
+    """As `read_checkpoint`, but the weights have the precision that they were saved in."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -104,19 +113,32 @@ def read_checkpoint(path: Path, name: str = "") -> Checkpoint:
         content = _unpickled(path, name)
         beside = content if isinstance(content, Mapping) else {}
     else:
+        if _is_pickle(path) and (blocked := next(_called(path), "")):
+            raise _hostile(name, blocked)
         raise ModelError(f"{name} is {_kind(start)}. {AGAIN}")
     taken: list[str] = []
-    weights = _plain(_unwrapped(content, name, taken), name, size, taken)
+    weights = _plain(_unwrapped(content, name, taken), name, size)
     return Checkpoint(name, weights, tuple(taken), recorded_in(beside, "the checkpoint"))
 
 
 def read_apart(data: bytes | memoryview, name: str) -> Checkpoint:
     """A checkpoint from a stranger, read by a process of its own, so that no file can take this one down.
 
-    That process has limited memory and time. It hands over plain tensors. Raises ModelError as `read_checkpoint` does.
+    That process has limited memory and time. It hands over plain tensors in the precision of the file, which are
+    widened here: to widen them there would need several times the memory. Raises ModelError as `read_checkpoint` does.
     """
+    if not _apart.acquire(timeout=APART_SECONDS):
+        raise ModelError(f"Other files are being read, and {name} had to wait too long. Try again in a minute.")
+    try:
+        found = _handed_over(data, name)
+    finally:
+        _apart.release()
+    return _widened(found)
+
+
+def _handed_over(data: bytes | memoryview, name: str) -> Checkpoint:
     root = Path(__file__).resolve().parent.parent
-    with _apart, tempfile.TemporaryDirectory(prefix="second-look-") as folder:
+    with tempfile.TemporaryDirectory(prefix="second-look-") as folder:
         given, clean = Path(folder, "given"), Path(folder, "clean")
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             file.write(data)
@@ -124,15 +146,17 @@ def read_apart(data: bytes | memoryview, name: str) -> Checkpoint:
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "xai_core.checkpoints", str(given), str(clean)],
-                input=name.encode(), capture_output=True, timeout=APART_SECONDS, check=False, cwd=root,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+                input=name.encode(errors="backslashreplace"), capture_output=True, timeout=APART_SECONDS, check=False,
+                cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise ModelError(f"Reading {name} took longer than {APART_SECONDS} s. {AGAIN}") from None
         if done.returncode == 1 and (said := done.stdout.decode(errors="replace").strip()):
             raise ModelError(said)
-        if done.returncode:
+        if done.returncode < 0:  # a signal ended it
             raise ModelError(f"{name} could not be read within the memory that is allowed for it. {AGAIN}")
+        if done.returncode:
+            raise ModelError(f"{name} could not be read: it is damaged or holds what no checkpoint holds. {AGAIN}")
         weights, metadata = _from_safetensors(clean, name)
     about = json.loads(metadata[CLEAN])
     recorded = Recorded(**{**about["recorded"], "labels": tuple(about["recorded"]["labels"])})
@@ -150,7 +174,20 @@ def config_beside(path: Path) -> Recorded:
         content = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"The config.json beside {path.name} cannot be read ({error}). Mend or move it.") from error
-    return recorded_in(content, "config.json") if isinstance(content, Mapping) else Recorded()
+    if not isinstance(content, Mapping):
+        return Recorded()
+    older = {"pretrained_cfg": content} if "mean" in content else {}  # timm's first form has all at the top
+    return recorded_in({**older, **content}, "config.json")
+
+
+def printable(text: str, most: int) -> str:
+    """Text from a file as it may stand on a screen and in a record: one line, cut to `most` characters."""
+    return "".join(one for one in " ".join(text.split()) if one.isprintable())[:most]
+
+
+def clean_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels from a file, printable; one of which nothing is left becomes its number."""
+    return tuple(printable(label, MAX_LABEL) or f"class {i}" for i, label in enumerate(labels))
 
 
 def recorded_in(content: Mapping[str, Any], where: str) -> Recorded:
@@ -167,11 +204,26 @@ def recorded_in(content: Mapping[str, Any], where: str) -> Recorded:
                 if not found.labels and (labels := _labels(source.get(key), source.get("label_descriptions"))):
                     found = replace(found, labels=labels, labels_from=f"{where} ({key})")
         if not found.preprocessing and isinstance(cfg, Mapping):
-            found = replace(found, preprocessing=dict(cfg))
+            found = replace(found, preprocessing=_plain_values(cfg))
         settings = place.get("model_args")
         if not found.architecture_settings and isinstance(settings, Mapping):
-            found = replace(found, architecture_settings=dict(settings))
+            found = replace(found, architecture_settings=_plain_values(settings))
     return found
+
+
+def _plain_values(recorded: Mapping[Any, Any]) -> dict[str, Any]:
+    """What one value or a few are; in place of all else stands its kind, so that it is refused where it is needed."""
+
+    def is_plain(value: Any) -> bool:
+        if isinstance(value, str):
+            return len(value) <= 1000
+        return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+
+    def kept(value: Any) -> Any:
+        few = isinstance(value, list | tuple) and len(value) <= 16 and all(map(is_plain, value))
+        return value if few or is_plain(value) else f"<{type(value).__name__}>"
+
+    return {key: kept(value) for key, value in recorded.items() if isinstance(key, str)}
 
 
 def _labels(value: Any, descriptions: Any = None) -> tuple[str, ...]:
@@ -194,7 +246,7 @@ def _labels(value: Any, descriptions: Any = None) -> tuple[str, ...]:
     if not all(isinstance(one, str) for one in value):
         return ()
     words = descriptions if isinstance(descriptions, Mapping) else {}
-    return tuple(str(words.get(one, one)) for one in value)
+    return clean_labels(word if isinstance(word := words.get(one), str) else one for one in value)
 
 
 def _number(value: Any) -> int:
@@ -229,20 +281,37 @@ def _unpickled(path: Path, name: str) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)  # of a path, torch would go by its suffix
     except Exception as error:  # a hostile or damaged pickle can raise anything; none of it has been run
         reason = _line(error)
-        if isinstance(error, MemoryError) or "memory" in reason:
-            raise ModelError(f"{name} needs more memory than there is. Save the weights alone.") from error
+        if _is_out_of_memory(error):
+            raise ModelError(f"{name} {NO_MEMORY}") from error
         said = re.search(r"(?:GLOBAL|function|class) [`<]?(?:class |function )?'?([\w.]+)", reason)
         unread = "Unsupported operand" in reason  # of a later kind of pickle: its bytes say what it asks for
         if blocked := said.group(1) if said else next(_called(path), "") if unread else "":
-            if "." not in blocked or blocked.startswith("__builtin__."):
-                blocked = f"builtins.{blocked.rpartition('.')[2]}"
-            raise ModelError(
-                f"{name} holds more than weights: it asks for {blocked}, and was refused, since loading it could run "
-                f"code. {AGAIN}"
-            ) from error
+            raise _hostile(name, blocked) from error
         if unread:
             raise ModelError(f"{name} is a pickle of a kind that cannot be read as numbers alone. {AGAIN}") from error
         raise ModelError(f"{name} is not a torch checkpoint or is damaged. {AGAIN}") from error
+
+
+def _hostile(name: str, blocked: str) -> ModelError:
+    if "." not in blocked or blocked.startswith("__builtin__."):
+        blocked = f"builtins.{blocked.rpartition('.')[2]}"
+    return ModelError(
+        f"{name} holds more than weights: it asks for {blocked}, and was refused, since loading it could run code. "
+        f"{AGAIN}"
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "memory" in _line(error)
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file reads as a pickle to its end, also of the kinds that begin with no mark."""
+    with path.open("rb") as file:
+        try:
+            return any(one.name == "STOP" for one, _, _ in itertools.islice(pickletools.genops(file), MAX_OPERATIONS))
+        except Exception:  # no pickle: the bytes can mean anything
+            return False
 
 
 def _check_archive(path: Path, name: str) -> None:
@@ -279,7 +348,7 @@ def _called(path: Path) -> Iterator[str]:
 def _globals(pickled: bytes | IO[bytes]) -> Iterator[str]:
     texts, memo = list[str](), dict[int, str]()
     try:
-        for operation, value, _ in pickletools.genops(pickled):
+        for operation, value, _ in itertools.islice(pickletools.genops(pickled), MAX_OPERATIONS):
             found = ""
             if "UNICODE" in operation.name or "STRING" in operation.name:
                 texts.append(str(value))
@@ -293,7 +362,7 @@ def _globals(pickled: bytes | IO[bytes]) -> Iterator[str]:
                 found = ".".join(texts[-2:])
             elif operation.name in ("GLOBAL", "INST"):
                 found = str(value).replace(" ", ".")
-            found = "".join(character for character in found if character.isprintable())[:100]
+            found = printable(found, 100)
             if found and not found.startswith(("torch.", "collections.OrderedDict", "argparse.Namespace")):
                 yield found
     except Exception:  # damaged: what was found until here is all that there is
@@ -316,7 +385,7 @@ def _unwrapped(content: Any, name: str, taken: list[str]) -> dict[str, torch.Ten
         raise ModelError(f"{name} holds no weights by name. {AGAIN}")
     strange = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
     if strange:
-        raise ModelError(f"{name} holds {strange[0][:100]!r}, which is no tensor. {AGAIN}")
+        raise ModelError(f"{name} holds {printable(strange[0], MAX_NAME)!r}, which is no tensor. {AGAIN}")
     weights = {str(key): value for key, value in content.items()}
     if "n_averaged" in weights and all(key.startswith("module.") for key in weights if key != "n_averaged"):
         del weights["n_averaged"]  # torch's AveragedModel counts in it
@@ -327,20 +396,27 @@ def _unwrapped(content: Any, name: str, taken: list[str]) -> dict[str, torch.Ten
     return weights
 
 
-def _plain(weights: dict[str, torch.Tensor], name: str, size: int, taken: list[str]) -> dict[str, torch.Tensor]:
-    """All of them as float32 or whole numbers, once it is known that the file of `size` bytes really holds them."""
+def _plain(weights: dict[str, torch.Tensor], name: str, size: int) -> dict[str, torch.Tensor]:
+    """Them detached, once it is known that they are plain and that the file of `size` bytes really holds them."""
     for key, value in weights.items():
-        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
-            raise ModelError(f"{name}: {key} is not a plain tensor. {AGAIN}")
+        strange = value.is_quantized or value.is_complex() or str(value.dtype).startswith("torch.bits")
+        if value.layout != torch.strided or value.device.type != "cpu" or strange:
+            raise ModelError(f"{name}: {printable(key, MAX_NAME)} is not a plain tensor. {AGAIN}")
     if sum(value.numel() * value.element_size() for value in weights.values()) > 4 * size + 2**20:
         raise ModelError(f"{name} declares far more numbers than it holds. {AGAIN}")
-    kinds = sorted({str(v.dtype).removeprefix("torch.") for v in weights.values() if v.is_floating_point()})
-    taken += [f"{'narrowed' if kind == 'float64' else 'widened'} from {kind}" for kind in kinds if kind != "float32"]
-    plain = {key: v.detach().float() if v.is_floating_point() else v.detach() for key, v in weights.items()}
-    for key, value in plain.items():
+    return {key: value.detach() for key, value in weights.items()}
+
+
+def _widened(found: Checkpoint) -> Checkpoint:
+    """With all weights as float32 or whole numbers, which is said. Raises ModelError where one is not finite."""
+    kinds = {str(v.dtype).removeprefix("torch.") for v in found.weights.values() if v.is_floating_point()}
+    said = [f"{'narrowed' if one == 'float64' else 'widened'} from {one}" for one in sorted(kinds - {"float32"})]
+    weights = {key: v.float() if v.is_floating_point() else v for key, v in found.weights.items()}
+    for key, value in weights.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{name}: {key} holds values that are not numbers. Save the weights again.")
-    return plain
+            shown = printable(key, MAX_NAME)
+            raise ModelError(f"{found.name}: {shown} holds values that are not numbers. Save the weights again.")
+    return replace(found, weights=weights, taken=(*found.taken, *said))
 
 
 def _kind(start: bytes) -> str:
@@ -364,10 +440,10 @@ def _limit(size: int) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[5])
     except (ImportError, OSError):  # not on this system: the time is limited all the same
         return
-    most = pages * resource.getpagesize() + 4 * size + APART_BYTES
+    most = pages * resource.getpagesize() + 8 * size + APART_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * size + APART_BYTES,) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (APART_SECONDS,) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * size + APART_BYTES,) * 2)  # tied weights are written one by one
+    resource.setrlimit(resource.RLIMIT_CPU, (APART_SECONDS + 10,) * 2)  # should nobody be left to give it up
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -375,16 +451,31 @@ def _main(given: str, clean: str) -> int:
     """Read the checkpoint `given`, and write it to `clean` as plain tensors; or print one sentence why not."""
     from safetensors.torch import save_file
 
+    name, said = sys.stdin.read(), ""
     _limit(os.path.getsize(given))
     try:
-        found = read_checkpoint(Path(given), sys.stdin.read())
+        found = _as_saved(Path(given), name)
         about = {"taken": found.taken, "recorded": asdict(found.recorded)}
-        words, weights = json.dumps(about, default=str), found.weights
-        save_file({key: weights.pop(key).contiguous().clone() for key in list(weights)}, clean, {CLEAN: words})
+        save_file(_apart_from_one_another(found.weights), clean, {CLEAN: json.dumps(about)})
     except ModelError as error:
-        print(error)
-        return 1
-    return 0
+        said = str(error)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        said = f"{name} {NO_MEMORY}"
+    sys.stdout.buffer.write(said.encode(errors="backslashreplace"))
+    return 1 if said else 0
+
+
+def _apart_from_one_another(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Them as safetensors takes them: in order, none in the memory of another. Only what must be is copied."""
+    apart, places = dict[str, torch.Tensor](), set[int]()
+    for key, value in weights.items():
+        place = value.untyped_storage().data_ptr()
+        alone = value.is_contiguous() and place not in places
+        apart[key] = value if alone else value.clone(memory_format=torch.contiguous_format)
+        places.add(place)
+    return apart
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from xai_core.options import (
     TargetName,
     Task,
     at_layers,
+    class_number,
     names_in,
     say,
     with_settings,
@@ -83,6 +84,7 @@ def compare(
         raise SettingError(
             "Labels are read for checkpoints, and none was named. Write it as resnet18=weights.safetensors."
         )
+    _check_taken(asked, task, random_weights)
     networks = [_loaded(*one, labels, task, random_weights, seed, device) for one in asked]
     names = _told_apart(networks, names_of([network.identity for network in networks]))
     predictions = [xai.predict(network, picture) for network in networks]
@@ -154,6 +156,27 @@ def _methods(method: str, pairs: Sequence[str], layers: str, count: int) -> list
     return [one for layer in each for one in at_layers([chosen], layer)]
 
 
+def _check_taken(asked: Sequence[tuple[str, Path | None]], task: str | None, random_weights: bool) -> None:
+    """Refuse what none of the models can take; where one can, the others stay as they are."""
+    if task is not None and all(checkpoint is None and _is_finished(name) for name, checkpoint in asked):
+        raise SettingError(
+            "What outputs mean is set for architectures and checkpoints, and none was named. Leave --task out."
+        )
+    if random_weights and all(checkpoint is not None or _is_finished(name) for name, checkpoint in asked):
+        raise SettingError(
+            "Random weights are drawn for architectures, and none was named without a checkpoint. Leave "
+            "--no-pretrained out."
+        )
+
+
+def _is_finished(name: str) -> bool:
+    """Whether a model brings its own weights, labels and task."""
+    from xai_core.loading import demo_models
+    from xai_core.own_models import own_models
+
+    return name in demo_models() or name in own_models()
+
+
 def _loaded(
     name: str,
     checkpoint: Path | None,
@@ -164,12 +187,9 @@ def _loaded(
     device: str | None,
 ) -> Model:
     """A model. Labels are for checkpoints, random weights for architectures alone: other models bring their own."""
-    from xai_core.loading import demo_models
-    from xai_core.own_models import own_models
-
     if checkpoint is not None:
         return xai.load_model(name, checkpoint=checkpoint, labels=labels, task=task, seed=seed, device=device)
-    if name in demo_models() or name in own_models():
+    if _is_finished(name):
         return xai.load_model(name, seed=seed, device=device)
     return xai.load_model(name, pretrained=not random_weights, task=task, seed=seed, device=device)
 
@@ -189,12 +209,14 @@ def _targets(
     from xai_core.comparison import matched
     from xai_core.pipeline import resolve_target
 
-    def is_number(text: str | None) -> bool:
-        return text is not None and text.isdecimal() and not any(text in one.labels for one in predictions)
+    def number(text: str | None) -> int | None:
+        is_number = text is not None and text.isdecimal() and not any(text in one.labels for one in predictions)
+        return class_number(text or "", predictions[0]) if is_number else None
 
-    if is_number(against):
-        against = resolve_target(int(against or 0), predictions[0]).label
-    return matched(int(wanted or 0) if is_number(wanted) else wanted, predictions, kind, against)
+    if (rival := number(against)) is not None:
+        against = resolve_target(rival, predictions[0]).label
+    aimed = number(wanted)
+    return matched(wanted if aimed is None else aimed, predictions, kind, against)
 
 
 def _one_model(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from xai_core.canvas import ALARM, GREY, INK, Canvas, answered, clean
 from xai_core.colours import ONE_SIGNED, TWO_SIGNED, Scale, colours_on, default_colour_map, heatmap, overlay, scale_of
@@ -64,23 +66,38 @@ def comparison(
     return page.figure
 
 
-def difference(d: Difference, names: tuple[str, str], *, numbers: bool = True) -> Any:
-    """A matplotlib Figure: where the first map has more of its mass than the second, on the picture and alone.
+class Drawn(NamedTuple):
+    """A difference in colours, (h, w, 3) uint8: on the picture at half opacity, and alone; None of a scale is none."""
 
-    `names` are those of the two models. `numbers` writes the measures below, where they do not stand beside it.
-    """
+    on_picture: np.ndarray
+    alone: np.ndarray
+    scale: Scale | None
+
+
+def drawn(d: Difference) -> Drawn:
+    """Where the first map has more of its mass in red, where the second has in blue, as strong on either side."""
     bound = scale_of([d.values])
     scale = bound and Scale(-bound.high, bound.high)
+    on_picture = overlay(d.pixels, d.values, scale, TWO_COLOURS, 0.5 if scale else 0)
+    return Drawn(on_picture, heatmap(d.values, scale, TWO_COLOURS), scale)
+
+
+def difference(d: Difference, names: tuple[str, str]) -> Any:
+    """A matplotlib Figure: where the first map has more of its mass than the second, on the picture and alone.
+
+    `names` are those of the two models.
+    """
+    on_picture, alone, scale = drawn(d)
     one, other = (clean(name, 44) for name in names)
-    about = _wrapped([f"{FORMULA} A is {one}, B is {other}.", *(_measures(d) if numbers else [])], 130)
+    about = _wrapped([f"{FORMULA} A is {one}, B is {other}.", *_measures(d)], 130)
     side = 3.6
     page = Canvas(8.25, 0.9 + side + 0.92 + 0.17 * len(about) + 0.1)
     page.text(LEFT, 0.36, "Where the two maps differ", 13, bold=True)
     page.text(LEFT, 0.6, f"{one}  against  {other}", 8.5, GREY)
     for x, text in ((LEFT, "On what both saw, at 50 % opacity"), (4.3, "Alone")):
         page.text(x, 0.86, text, 9, bold=True)
-    page.picture(LEFT, 0.94, side, overlay(d.pixels, d.values, scale, TWO_COLOURS, 0.5 if scale else 0))
-    width, height = page.picture(4.3, 0.94, side, heatmap(d.values, scale, TWO_COLOURS))
+    page.picture(LEFT, 0.94, side, on_picture)
+    width, height = page.picture(4.3, 0.94, side, alone)
     bottom = 0.94 + height
     if scale is None:
         page.text(4.3 + width / 2, 0.94 + height / 2, "no difference", 15, "white", bold=True, align="center")

@@ -151,14 +151,17 @@ class Preprocessing:
         if len(self.input_size) != 3 or self.input_size[0] != 3 or min(self.input_size) < 1:
             raise SettingError(f"An input of {self.input_size} is not (3, height, width); choose a network for colour.")
         numbers = (*self.mean, *self.std)
-        if len(self.mean) != 3 or len(numbers) != 6 or not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
-            raise SettingError("Mean and standard deviation need three finite numbers each, the latter above zero.")
+        counted = len(self.mean) == 3 and len(numbers) == 6
+        if not counted or not all(abs(one) <= 1e6 for one in numbers) or min(self.std) < 1e-6:
+            raise SettingError(
+                "Mean and standard deviation need three numbers each of up to a million, the latter from 0.000001."
+            )
         if self.interpolation not in _FILTERS:
             raise SettingError(f"{self.interpolation!r} is no interpolation; choose one of {', '.join(_FILTERS)}.")
         if self.crop_mode not in _CROPS:
             raise SettingError(f"{self.crop_mode!r} is no crop mode; choose one of {', '.join(_CROPS)}.")
-        if not 0 < self.crop_fraction < math.inf:
-            raise SettingError(f"A crop fraction of {self.crop_fraction} is not above zero; 1 keeps everything.")
+        if not 0.05 <= self.crop_fraction <= 20:
+            raise SettingError(f"A crop fraction of {self.crop_fraction} is not from 0.05 to 20; 1 keeps everything.")
 
     @classmethod
     def from_timm(cls, cfg: Mapping[str, Any]) -> Preprocessing:

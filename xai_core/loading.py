@@ -16,9 +16,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from xai_core.checkpoints import Checkpoint, Recorded, config_beside, read_checkpoint
+from xai_core.checkpoints import (
+    MAX_LABEL,
+    MAX_NAME,
+    Checkpoint,
+    Recorded,
+    clean_labels,
+    config_beside,
+    printable,
+    read_checkpoint,
+)
 from xai_core.drawing_weights import drawing
-from xai_core.errors import AuditError, ModelError
+from xai_core.errors import ModelError
 from xai_core.images import Preprocessing
 from xai_core.models import Model
 from xai_core.own_models import NAME, load_own, own_models
@@ -28,6 +37,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODELS = ASSETS / "models"
 HUB_SECONDS = 5.0  # to wait for the hub's host before only the local cache is asked
 _making = threading.RLock()
+FOLDER = "local-dir:"  # what timm has before a folder with weights and their config.json
 MAX_SIDE = 1024  # pixels that a network may see, where a file says so
 ARCHITECTURE_SETTINGS = {"img_size", "global_pool"}  # recorded ones that are passed on to timm
 
@@ -65,6 +75,10 @@ def load_model(
                 f"random weights name a timm architecture instead, such as {other}."
             )
         return load_demo(demo, device) if demo.is_file() else load_own(name)
+    if name.startswith(FOLDER):
+        if checkpoint is not None or not pretrained:
+            raise ModelError("A local folder brings its own weights. For others name a timm architecture instead.")
+        name, checkpoint = "", _weights_in(Path(name.removeprefix(FOLDER)))
     given = _read_labels(labels)
     if checkpoint is not None:
         return _load_checkpoint(name, checkpoint, given, task, device)
@@ -226,7 +240,7 @@ def _check_architecture(name: str) -> None:
     import timm
 
     base, _, tag = name.partition(".")
-    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")) or (timm.is_model(base) and not tag):
+    if name.startswith(("hf-hub:", "hf_hub:")) or (timm.is_model(base) and not tag):
         return
     if timm.is_model(base) and name in (known := timm.list_pretrained(f"{base}.*")):
         return
@@ -268,8 +282,9 @@ def _finished(
         seen = Preprocessing.from_timm({**cfg, **own})
         if not all(type(side) is int and side <= MAX_SIDE for side in seen.input_size):
             raise ValueError(f"pictures of {seen.input_size} are not of up to {MAX_SIDE} pixels a side")
-    except (AuditError, TypeError, ValueError) as error:
-        raise ModelError(f"The preprocessing recorded for {name} is unusable ({error}). Mend or remove it.") from error
+    except Exception as error:  # a file can record anything
+        reason = printable(str(error), 200).rstrip(".")
+        raise ModelError(f"The preprocessing recorded for {name} is unusable ({reason}). Mend or remove it.") from error
     facts = {**facts, "labels_from": where, **why}
     try:
         return Model(module, name=name, labels=named, preprocessing=seen, task=meaning, device=device, facts=facts)
@@ -312,7 +327,7 @@ def _known_labels(module: nn.Module, outputs: int) -> tuple[list[str], str]:
     cfg = getattr(module, "pretrained_cfg", {})
     if len(own := cfg.get("label_names") or ()) == outputs:
         words = cfg.get("label_descriptions") or {}
-        return [str(words.get(label, label)) for label in own], "timm's card of these weights"
+        return list(clean_labels(str(words.get(label, label)) for label in own)), "timm's card of these weights"
     if subset := infer_imagenet_subset({"num_classes": outputs}):
         labels = [str(text) for text in ImageNetInfo(subset).label_descriptions()]
         return labels, f"timm's list of {subset}, by the number of outputs"
@@ -337,7 +352,7 @@ def labels_in(data: bytes, name: str) -> list[str]:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ModelError(f"The labels file {name} is no text ({error.reason}). Give one label a line.") from error
-    named = [line.strip() for line in lines if line.strip()]
+    named = list(clean_labels(line for line in lines if line.strip()))
     if not named or len(set(named)) != len(named):
         raise ModelError(f"The labels file {name} is empty or names a class twice. Give one label a line.")
     return named
@@ -366,8 +381,8 @@ def _load_checkpoint(
     settings = recorded.architecture_settings or beside.architecture_settings
     if strange := sorted(set(settings) - ARCHITECTURE_SETTINGS):
         raise ModelError(
-            f"{found.name} was made with the setting {strange[0]!r}, which is not read. Build the network yourself and "
-            "use wrap_model."
+            f"{found.name} was made with the setting {strange[0][:MAX_NAME]!r}, which is not read. Build the network "
+            "yourself and use wrap_model."
         )
     classes = _classes_in(architecture, found, settings)
     settings = {**settings, "num_classes": classes}
@@ -379,9 +394,17 @@ def _load_checkpoint(
     facts = {
         "architecture": architecture,
         "weights": ", ".join(("a checkpoint", *found.taken)),
-        "licence": str(cfg.get("license") or "not stated"),
+        "licence": printable(str(cfg.get("license") or ""), MAX_LABEL) or "not stated",
     }
     return _finished(module, architecture, _named(module, found.name, *known), task, device, facts, cfg)
+
+
+def _weights_in(folder: Path) -> Path:
+    """The file of weights in a folder as timm and the hub write it."""
+    files = [folder / "model.safetensors", folder / "pytorch_model.bin"]
+    if not (found := [file for file in files if file.is_file()]):
+        raise ModelError(f"{folder} holds no {files[0].name} or {files[1].name}. Pass the file as a checkpoint.")
+    return found[0]
 
 
 def _base(architecture: str) -> str:
@@ -419,7 +442,7 @@ def _shapes_of(name: str, found: Checkpoint, settings: Mapping[str, Any]) -> Any
     try:
         with torch.device("meta"):
             return create(name, pretrained=False, **settings)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except Exception as error:  # a file can record anything, and networks fail in many ways
         raise ModelError(f"{name} cannot be made with the settings that {found.name} records. Mend them.") from error
 
 
@@ -427,7 +450,7 @@ def _check_fit(name: str, found: Checkpoint, module: nn.Module) -> None:
     """Raise ModelError unless every weight is there in the right shape, and none beside."""
     wanted, weights = module.state_dict(), found.weights
     missing = [key for key in wanted if key not in weights]
-    extra = [key for key in weights if key not in wanted]
+    extra = [printable(key, MAX_NAME) for key in weights if key not in wanted]
     both = [key for key in wanted if key in weights]
     other = [
         f"{key}: {tuple(weights[key].shape)} instead of {tuple(wanted[key].shape)}"

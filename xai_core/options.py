@@ -134,7 +134,14 @@ def _number(wanted: str | None, said: Prediction) -> int:
     from xai_core.pipeline import resolve_target
 
     decimal = wanted is not None and wanted not in said.labels and wanted.isdecimal()
-    return resolve_target(int(wanted or 0) if decimal else wanted, said).index
+    return resolve_target(class_number(wanted or "", said) if decimal else wanted, said).index
+
+
+def class_number(digits: str, said: Prediction) -> int:
+    """The number of a class from the words of the command line. Raises SettingError for one of very many digits."""
+    if len(digits) > 9:  # Python reads no whole number of thousands of digits
+        raise SettingError(f"Class {digits[:9]}… does not exist: the model has classes 0 to {len(said.labels) - 1}.")
+    return int(digits)
 
 
 def _aimed(number: int, kind: str, against: str | None, said: Prediction) -> Target:

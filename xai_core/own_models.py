@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,9 +66,11 @@ def _run(path: Path) -> Mapping[str, Callable[[], Model]]:
     if specification is None or specification.loader is None:
         raise _broken("its name does not end in .py")
     module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses, for one, look for the module that they stand in
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # another person's code can raise anything
+        del sys.modules[specification.name]
         raise _broken(_reason(error)) from error
     models = getattr(module, "MODELS", None)
     if not isinstance(models, Mapping) or not all(callable(make) for make in models.values()):

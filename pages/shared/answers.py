@@ -61,8 +61,8 @@ def posed(asked: Asked, methods: Sequence[Method]) -> Posed:
     return {asked.key(method): (asked, method) for method in methods}
 
 
-def maps(visitor: Session, wanted: Posed) -> tuple[dict[str, Explanation], list[str]]:
-    """The maps that are there, by their keys, and the names of the methods that are still worked on.
+def maps(visitor: Session, wanted: Posed) -> tuple[dict[str, Explanation], list[viewer.Waiting]]:
+    """The maps that are there, by their keys, and those that are still worked on.
 
     Both in the order of `wanted`.
     """
@@ -77,17 +77,23 @@ def maps(visitor: Session, wanted: Posed) -> tuple[dict[str, Explanation], list[
     if explained:
         sent = sum(max(1, job.done) for job in {one.work for one in found.values()})
         passes = " · 1 pass through the network" if sent == 1 else f" · {sent:,} passes through the network"
-        targets, models = (
-            list(dict.fromkeys(str(words) for words in of))
-            for of in zip(*((wanted[key][0].target, wanted[key][0].model.name) for key in explained), strict=True)
-        )
+        targets = {str(e.target) for e in explained.values()}
+        models = {digest(model=identity(wanted[key][0].model)): wanted[key][0].model.name for key in explained}
         about = [some(len(explained), "map")]
-        about += [f"for target class **{plain(targets[0])}**"] if len(targets) == 1 else []
-        about += [f"of {plain(models[0])}" if len(models) == 1 else f"of {some(len(models), 'model')}"]
+        about += [f"for target class **{plain(*targets)}**"] if len(targets) == 1 else []
+        about += [f"of {some(len(models), 'model')}" if len(models) > 1 else f"of {plain(*models.values())}"]
         st.caption(" ".join(about) + ("" if visitor.maps.job else passes))
         panels.flat_maps(list(explained.values()))
-    waiting = [wanted[key][1].name for key in visitor.maps.missing(wanted)]
-    return explained, waiting if visitor.maps.job is not None else []
+    waiting = visitor.maps.missing(wanted) if visitor.maps.job is not None else []
+    return explained, [_awaited(key, wanted) for key in waiting]
+
+
+def _awaited(key: str, wanted: Posed) -> viewer.Waiting:
+    """A map that is worked on, and what it will be called beside the others."""
+    asked, method = wanted[key]
+    several = len({one.model.name for one, _ in wanted.values()}) > 1
+    target = str(asked.target) if len({one.target for one, _ in wanted.values()}) > 1 else ""
+    return method.name, " · ".join(filter(None, [asked.model.name if several else target, method.label]))
 
 
 def evidence(visitor: Session, wanted: Posed, explained: Mapping[str, Explanation], busy: bool) -> dict[str, Evidence]:

@@ -123,7 +123,7 @@ def _same_for_all(key: str, _explanations: Sequence[Explanation]) -> str | None:
     return same_for_all(_explanations)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, scope="session")
 def drawn(key: str, _draw: Callable[[], bytes]) -> bytes:
     """A picture that is drawn once. `key` holds everything that it shows."""
     return _draw()

@@ -46,6 +46,8 @@ def shown() -> Iterator[None]:
     with shown_here():
         yield
     if session().mistakes != told:
+        if told:  # they have been drawn, and their keys cannot be used twice
+            st.rerun()
         _list(place, session().mistakes)
 
 

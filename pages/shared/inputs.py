@@ -10,7 +10,7 @@ import streamlit as st
 import xai_core as xai
 from pages.shared import cached, errors, menu, metric_menu, own_weights, samples, state, targets, viewer
 from pages.shared.errors import plain
-from pages.shared.question import BACKGROUNDS, Question
+from pages.shared.question import BACKGROUNDS, MOST_MODELS, Question
 from pages.shared.state import Session
 from xai_core.errors import AuditError, ModelError, SettingError
 from xai_core.records import Image
@@ -92,6 +92,13 @@ def show_frame(visitor: Session, frame: int) -> None:
         visitor.say(f"There is no frame {frame + 1} in a file of {frames}. Choose one of those.")
     elif problem := visitor.take(xai.read_image(file, image.name, frame), file):
         visitor.say(problem)
+    else:
+        state.put(_frame_key(visitor), frame + 1)
+
+
+def _frame_key(visitor: Session) -> str:
+    """The key of the slider: each upload has its own, which no other run of the page sets while it is moved."""
+    return f"frame of {visitor.chosen}"
 
 
 def stepper(visitor: Session) -> None:
@@ -101,13 +108,14 @@ def stepper(visitor: Session) -> None:
         return
     facts = visitor.pictures[visitor.chosen].source
     if "frames" in facts:
-        state.put("frame", facts["frame"] + 1)
+        key = _frame_key(visitor)
+        state.start_with(key, facts["frame"] + 1)
         st.slider(
             "Frame",
             1,
             facts["frames"],
-            key="frame",
-            on_change=lambda: show_frame(visitor, state.value("frame") - 1),
+            key=key,
+            on_change=lambda: show_frame(visitor, state.value(key) - 1),
             help="The file holds several pictures. Each is asked about on its own.",
         )
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="stepper"):
@@ -240,6 +248,7 @@ def model(visitor: Session, slot: int = 0) -> Chosen:
     place = st.container()
     if slot == 0:
         own_weights.section(visitor, list(SUGGESTED))
+    _fall_back(visitor, slot)
     complete = [*demos, *_own_models(slot), *visitor.own_models]  # they bring their weights and what these mean
     if slot not in visitor.models_chosen and (fitting := _fitting(visitor, slot)):
         state.put(key, fitting)
@@ -295,6 +304,24 @@ def model(visitor: Session, slot: int = 0) -> Chosen:
         )
     with place:
         return Chosen(cached.model(name, random, task), random, task)
+
+
+def _fall_back(visitor: Session, slot: int) -> None:
+    """Where the visitor's own model in a slot had to make room: say so once, and choose as if nobody had chosen."""
+    name = str(state.value(next(model_keys(slot))))
+    if name not in visitor.own_models:
+        return
+    try:
+        own_weights.find(visitor.own_models[name])
+    except ModelError as error:
+        visitor.say(str(error))
+        del visitor.own_models[name]
+        for one in range(slot, MOST_MODELS):
+            key = next(model_keys(one))
+            if state.value(key) == name:
+                state.put(key, None)
+                visitor.models_chosen.discard(one)
+        st.rerun()  # what is said stands above what has been drawn
 
 
 def _own_models(slot: int) -> list[str]:

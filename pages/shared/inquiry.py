@@ -114,13 +114,14 @@ def inquire(visitor: Session, *, several: bool = False) -> Inquiry | None:
     aims = [target] if findings is None else targets.each(said, findings, question.kind, against)
     with right:
         panels.prediction(said, *aims)
-        other_weights(visitor, 0, model)
+        other_weights(visitor, model)
     return Inquiry(question, Asked(model, image, aims[0], seed, background), said, methods, refused, every, aims)
 
 
-def other_weights(visitor: Session, slot: int, model: Model) -> None:
+def other_weights(visitor: Session, model: Model) -> None:
     """Say where a model is not the one that a record was made with."""
-    if visitor.weights.get(slot, model.identity["weights_sha256"]) != model.identity["weights_sha256"]:
+    recorded = [sha256 for name, sha256 in visitor.weights if name == model.name]
+    if recorded and model.identity["weights_sha256"] not in recorded:
         st.warning(f"{plain(model.name)} has other weights here than in the record, so its maps may differ.")
 
 

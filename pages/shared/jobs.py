@@ -165,8 +165,10 @@ class Weighing(Arriving[Evidence]):
         def work(progress: Progress, cancel: threading.Event) -> None:
             from xai_core.evidence import weigh_many
 
-            for those in groups.values():
+            for number, those in enumerate(groups.values(), 1):
                 keys, (asked, _) = list(those), next(iter(those.values()))
+                if len(groups) > 1:
+                    self.stage = f"Model {number} of {len(groups)}"
 
                 def weighed(one: int, evidence: Evidence, keys: Sequence[str] = keys) -> None:
                     self.arrived.append((keys[one], evidence))

@@ -141,7 +141,7 @@ def one(models: Sequence[Model]) -> tuple[str, dict[str, Any]]:
         state.put("method", valid[0] if FIRST[0] not in valid else FIRST[0])
 
     def shown(name: str) -> str:
-        return f"{title(xai.METHODS[name].family)} · {xai.METHODS[name].label}"
+        return f"{xai.METHODS[name].label} · {xai.METHODS[name].family}"
 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="one method"):
         name = st.selectbox(
@@ -171,7 +171,7 @@ def layer(model: Model, visitor: Session, slot: int | None = None) -> str:
     Where several models are compared, `slot` is the number of the model.
     """
     key = layer_key(model.name, slot or 0)
-    label = "Layer" if slot is None else f"Layer of {model.name}"
+    label = "Layer" if slot is None else f"Layer of model {slot + 1}, {model.name}"
     usable = [name for name in model.stages if model.reaches(name)]
     wanted = state.value(key)
     if not usable:

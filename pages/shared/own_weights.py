@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import streamlit as st
 
 from pages.shared import cached, errors, state
 from pages.shared.errors import plain
-from xai_core.errors import ModelError
+from xai_core.errors import AuditError, ModelError
 from xai_core.records import TASKS
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from xai_core.models import Model
 
 MOST_MEGABYTES = 1000  # of a checkpoint
+REFUSED = "weights refused"  # the sentence that answers the last try, "" where it went well
 AS_RECORDED = "As recorded in the file"
 MEANINGS = {"": "As its head suggests", **{task: task.capitalize() for task in TASKS}}
 MEANING_HELP = (
@@ -35,11 +37,14 @@ class OwnWeights:
 
 
 def section(visitor: Session, architectures: list[str]) -> None:
-    """Take a checkpoint, and open it once the person says so. A refusal is one sentence, and everything else stays."""
+    """Take a checkpoint, and open it once the person says so. A refusal is one sentence, and everything else stays:
+    the files, too, so that only what was wrong has to be mended.
+    """
     file_key, labels_key = f"weights {visitor.weights_taken}", f"labels {visitor.weights_taken}"
 
     def want() -> None:
         visitor.weights_wanted = True
+        state.put(REFUSED, "")
 
     with st.expander("Your own weights", icon=":material/upload_file:", key="own weights"):
         file = st.file_uploader(
@@ -56,18 +61,21 @@ def section(visitor: Session, architectures: list[str]) -> None:
             accept_new_options=True,
             help="The name that timm has for the network, such as resnet18.",
         )
-        labels = st.file_uploader("Labels (optional)", key=labels_key, help="A text file, one label a line.")
+        labels = st.file_uploader(
+            "Labels (optional)", key=labels_key, max_upload_size=1, help="A text file, one label a line."
+        )
         task = st.selectbox(
             "What its outputs mean", list(MEANINGS), format_func=MEANINGS.__getitem__, key="own task", help=MEANING_HELP
         )
         st.button("Open", key="open weights", icon=":material/folder_open:", disabled=file is None, on_click=want)
-        if not visitor.weights_wanted:
-            return
-        visitor.weights_wanted = False
-        if file is not None:
+        if visitor.weights_wanted and file is not None:
+            visitor.weights_wanted = False
             name = "" if architecture == AS_RECORDED else str(architecture)
-            errors.kept(_open)(visitor, file, name, labels, task)
+            state.put(REFUSED, _refusal(visitor, file, name, labels, task))
             st.rerun()
+        visitor.weights_wanted = False
+        if refused := state.value(REFUSED):
+            st.error(plain(refused), icon=":material/error:")
 
 
 def find(weights: OwnWeights) -> Model:
@@ -79,12 +87,22 @@ def find(weights: OwnWeights) -> Model:
     return model
 
 
+def _refusal(visitor: Session, file: Any, architecture: str, labels: Any, task: str) -> str:
+    """Open the model; why it cannot be opened, "" where it is open."""
+    try:
+        _open(visitor, file, architecture, labels, task)
+    except AuditError as error:
+        return str(error)
+    except Exception:
+        return errors.incident()
+    return ""
+
+
 def _open(visitor: Session, file: Any, architecture: str, labels: Any, task: str) -> None:
     from xai_core.checkpoints import read_apart
     from xai_core.loading import is_safe_name, labels_in, load_model, parameters_of
     from xai_core.own_models import named
 
-    visitor.weights_taken += 1  # the uploaders are empty again
     if architecture and not is_safe_name(architecture):
         raise ModelError(f"{architecture!r} is no architecture. Name one of timm's, such as resnet18.")
     if architecture:
@@ -103,7 +121,23 @@ def _open(visitor: Session, file: Any, architecture: str, labels: Any, task: str
         )
     # The name of the file may hold a person's: it is shown to this visitor, and is no part of what is saved.
     known = model.name
-    named(model, f"{known} (weights {model.identity['weights_sha256'][:8]})")
-    visitor.own_models[model.name] = OwnWeights(f"{known} ({file.name})", place)
+    weights = f"weights {model.identity['weights_sha256'][:8]}{_reading(model, found.recorded.labels)}"
+    named(model, f"{known} ({weights})")
+    if (replaced := visitor.own_models.pop(model.name, None)) is not None:
+        cached.shelf.let_go(replaced.place)
+    label = f"{known} ({file.name})"
+    if label in [one.label for one in visitor.own_models.values()]:
+        label = f"{known} ({file.name}, {weights})"
+    visitor.own_models[model.name] = OwnWeights(label, place)
     visitor.models_chosen.add(0)
+    visitor.weights_taken += 1  # the uploaders are empty again
     state.put("model", model.name)
+
+
+def _reading(model: Model, recorded: Sequence[str]) -> str:
+    """What sets this model apart from others with the same weights: a meaning or labels that are not the file's own."""
+    task, suggested = model.identity["task"], TASKS[1] if len(model.labels) == 1 else TASKS[0]
+    given = model.identity["labels_from"] == "given" and tuple(model.labels) != tuple(recorded)
+    if task == suggested and not given:
+        return ""
+    return f" as {task} {cached.digest(task=task, labels=list(model.labels))[:4]}"

@@ -111,12 +111,12 @@ def prediction(said: Prediction, target: Target, *others: Target) -> None:
 class Shown:
     """What there is to show: maps and what they were weighed as, by their keys.
 
-    `waiting` are the methods whose maps are still worked on; `weighing`, whether verdicts are.
+    `waiting` are the maps that are still worked on; `weighing` says whether verdicts are.
     """
 
     explained: Mapping[str, Explanation]
     evidence: Mapping[str, Evidence]
-    waiting: Sequence[str]
+    waiting: Sequence[viewer.Waiting]
     weighing: bool
 
 
@@ -193,7 +193,7 @@ def _awaited() -> None:
 def flat_maps(explained: Sequence[Explanation]) -> None:
     """Say which maps show nothing, in words and not by a grey picture alone."""
     said: dict[str, list[str]] = {}
-    for name, e in zip(takeaway.names(explained), explained, strict=True):
+    for name, e in zip(viewer.titles(explained), explained, strict=True):
         if e.flat and not viewer.is_control(e):
             said.setdefault(e.flat, []).append(name)
     for why, names in said.items():
@@ -223,7 +223,7 @@ def against_truth(visitor: Session, explained: Sequence[tuple[str, Explanation, 
 def model_card(model: Model) -> None:
     """Where a model comes from, what it was given, how good it is, and what it must not be used for."""
     card = model.card
-    with st.expander("Model card", icon=":material/badge:"):
+    with st.expander(f"Model card: {plain(model.name)}", icon=":material/badge:"):
         notice(model.identity)
         for key in ("data", "limits"):
             if key in card:

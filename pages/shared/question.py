@@ -115,9 +115,9 @@ class Question:
         )
 
     @property
-    def weights(self) -> Mapping[int, str]:
-        """With which weights a record was made, by the number of the model; nothing for a link."""
-        return {number: one.weights for number, one in enumerate(self.models) if one.weights}
+    def weights(self) -> Sequence[tuple[str, str]]:
+        """With which weights a record was made, each with the name of its model; nothing for a link."""
+        return [(one.name, one.weights) for one in self.models if one.weights]
 
     @classmethod
     def about(cls, target: Target, **others: Any) -> Question:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PLACES = "SECOND_LOOK_HELD_MODELS"  # how many models are held
 FEWEST = 4  # places: one page shows so many
+USUAL = 8  # places, where the environment says nothing: two such pages
+PATIENCE = 180.0  # seconds to wait for a model that somebody else is opening
 
 
 class Shelf:
@@ -32,7 +34,7 @@ class Shelf:
     def places(self) -> int:
         """How many models are held at most: the environment's number, and never fewer than one page shows."""
         wanted = os.environ.get(PLACES, "")
-        return max(FEWEST, int(wanted)) if wanted.isdecimal() else FEWEST
+        return max(FEWEST, int(wanted)) if wanted.isdecimal() else USUAL
 
     def find(self, key: str) -> Model | None:
         """The model, where it is here."""
@@ -42,12 +44,16 @@ class Shelf:
             return self._held.get(key)
 
     def get(self, key: str, name: str, make: Callable[[], Model]) -> Model:
-        """The model, made where it is not here. Who asks while it is being made waits for it.
+        """The model, made where it is not here. Who asks while it is being made waits for it, but not for ever.
 
-        Raises ModelError where all places are worked with, and whatever `make` raises.
+        Raises ModelError where no place can be had or the wait is over, and whatever `make` raises.
         """
         with self._changed:
-            self._changed.wait_for(lambda: key not in self._coming)
+            if not self._changed.wait_for(lambda: key not in self._coming, PATIENCE):
+                raise ModelError(
+                    f"{name} is being opened for somebody else and was not there after {PATIENCE:.0f} s. Try again "
+                    "later, or pick another model."
+                )
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
@@ -65,6 +71,11 @@ class Shelf:
                     self._held[key] = made
                 self._changed.notify_all()
         return made
+
+    def let_go(self, key: str) -> None:
+        """Hold a model no longer. Who works with it keeps it until the work is done."""
+        with self._changed:
+            self._held.pop(key, None)
 
     @contextmanager
     def using(self, *models: Model) -> Iterator[None]:
@@ -94,11 +105,19 @@ class Shelf:
             idle = next((key for key, model in self._held.items() if not self._workers[id(model)]), None)
             if idle is None:
                 raise ModelError(
-                    f"{name} cannot be opened now: {self.places} models are held, and all of them are at work. Wait "
-                    f"until some of it is done, or start the program with a larger {PLACES}."
+                    f"{name} cannot be opened now: {self.places} models are held, {self._business()}. Wait until some "
+                    f"of it is done, or start the program with a larger {PLACES}."
                 )
             del self._held[idle]
         return before - len(self._held)
+
+    def _business(self) -> str:
+        """What keeps all places taken."""
+        if not self._coming:
+            return "all of them at work"
+        if not self._held:
+            return "all of them still being opened"
+        return f"{len(self._held)} of them at work and {len(self._coming)} still being opened"
 
 
 def megabytes(model: Model) -> float:

@@ -106,7 +106,7 @@ class Session:
     models_chosen: set[int] = field(default_factory=set)  # slots chosen by the person: a sample does not change them
     pending: Question | None = None  # to be put into the widgets as soon as they are drawn
     wanted: str = ""  # sha256, or its beginning, of the picture that a link or a record is about
-    weights: Mapping[int, str] = field(default_factory=dict)  # sha256 of those that a record was made with, by slot
+    weights: Sequence[tuple[str, str]] = ()  # names of models, and sha256 of the weights that a record was made with
     began: bool = False  # the address has been read
     maps: Answers[Kept] = field(default_factory=lambda: Answers(KEPT_MAPS))
     evidence: Answers[Evidence] = field(default_factory=lambda: Answers(KEPT_MAPS))  # by the key of the map

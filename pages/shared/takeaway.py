@@ -57,7 +57,7 @@ def download(
             )
         button("Numbers (JSON)", partial(numbers, explained, said, evidence), f"maps-{mark}.json", "application/json")
         shown = list(range(len(explained)))
-        named = names(explained)
+        named = viewer.titles(explained)
         if len(shown) > LISTED:
             shown = [st.selectbox("One map", shown, format_func=named.__getitem__, key="one map")]
         for i in shown:
@@ -71,21 +71,9 @@ def download(
                 button(f"{named[i]} (.npy)", partial(values, e), f"{name}.npy", "application/octet-stream")
 
 
-def names(explained: Sequence[Explanation]) -> list[str]:
-    """What to call each map where they stand together: its method, of which model, or for which class."""
-    methods, targets, models = (
-        [viewer.label(e) for e in explained],
-        [str(e.target) for e in explained],
-        [str(e.model.get("name", "")) for e in explained],
-    )
-    if len(set(models)) > 1:
-        return [f"{method} of {model}" for method, model in zip(methods, models, strict=True)]
-    return [f"{m} for {t}" for m, t in zip(methods, targets, strict=True)] if len(set(targets)) > 1 else methods
-
-
 def button(label: str, data: Any, name: str, mime: str) -> None:
     """Something to download. `data` may be a function that makes it."""
-    st.download_button(label, data, name, mime, key=f"download {label}", on_click="ignore", width="stretch")
+    st.download_button(label, data, name, mime, key=f"download {name}", on_click="ignore", width="stretch")
 
 
 def stem(name: str) -> str:
@@ -95,8 +83,8 @@ def stem(name: str) -> str:
 
 def identity(e: Explanation) -> list[Any]:
     """What tells a map from every other."""
-    weights = [e.model.get("weights_sha256"), e.model.get("preprocessing_sha256")]
-    return [e.image, weights, dict(e.method), _asked(e.target), e.seed, e.background]
+    model = [e.model.get(key) for key in ("name", "task", "weights_sha256", "preprocessing_sha256")]
+    return [e.image, model, dict(e.method), _asked(e.target), e.seed, e.background]
 
 
 def _asked(target: Target) -> dict[str, Any]:

@@ -53,6 +53,9 @@ VERDICTS = {  # each with a sign and the name of its colour: it is never told by
 CHECKED = {True: "✓", False: "✗", None: "–"}  # whether a check was passed, or not asked
 
 
+Waiting = str | tuple[str, str]  # a method whose map is still worked on, and what to call that map if not by its label
+
+
 @dataclass(frozen=True)
 class Scene:
     """What is sent to the browser: words that JSON can hold, and arrays as bytes under the names that the words use."""
@@ -67,7 +70,7 @@ def maps(
     looks: Looks,
     given: int,
     on_look: Callable[[], None],
-    waiting: Sequence[str] = (),
+    waiting: Sequence[Waiting] = (),
     evidence: Sequence[Evidence | None] = (),
     *,
     weighing: bool = False,
@@ -76,10 +79,11 @@ def maps(
 ) -> None:
     """Draw the maps. `given` counts how often the server has set the looks; else the browser keeps its own.
 
-    `on_look` is called when the visitor has changed them and leaves the viewer. `waiting` are methods whose maps are
-    still worked on; `evidence` is what each map was weighed as, and `weighing` says that the rest is on its way. While
-    something is awaited, the browser calls `awaited` every few seconds: whatever else is lost, that is not. Where
-    `picture`, the upload, is finer than what a model saw of it, overlays that are zoomed into show its own pixels.
+    `on_look` is called when the visitor has changed them and leaves the viewer. `waiting` are methods whose maps
+    are still worked on, alone or each with the title of its map; `evidence` is what each map was weighed as, and
+    `weighing` says that the rest is on its way. While something is awaited, the browser calls `awaited` every few
+    seconds: whatever else is lost, that is not. Where `picture`, the upload, is finer than what a model saw of it,
+    overlays that are zoomed into show its own pixels.
     """
     scene = packed(
         explanations, looks, given, waiting, evidence, weighing=weighing, awaited=awaited is not None, picture=picture
@@ -112,7 +116,7 @@ def packed(
     explanations: Sequence[Explanation],
     looks: Looks,
     given: int,
-    waiting: Sequence[str] = (),
+    waiting: Sequence[Waiting] = (),
     evidence: Sequence[Evidence | None] = (),
     *,
     weighing: bool = False,
@@ -124,7 +128,7 @@ def packed(
     Pictures (h, w, 3) uint8 as the models saw them, each with its box in the upload; maps (h, w) float32 in little
     endian order, each with the number of its picture; and the upload as a JPEG, where it is finer than one of them.
     """
-    from xai_core.comparison import models_of
+    from xai_core.records import models_of
 
     arrays: dict[str, bytes] = {}
 
@@ -133,11 +137,11 @@ def packed(
         arrays[name] = content
         return name
 
-    boxes, titles = _boxes(explanations), _titles(explanations)
+    boxes, titled = _boxes(explanations), titles(explanations)
     models, weighed = models_of(explanations), evidence or [None] * len(explanations)
     pictures: list[dict[str, Any]] = []
     described = []
-    for e, box, title, one in zip(explanations, boxes, titles, weighed, strict=True):
+    for e, box, title, one in zip(explanations, boxes, titled, weighed, strict=True):
         height, width = e.values.shape
         shown = {"height": height, "width": width, "box": box, "array": sent(e.pixels.tobytes())}
         if shown not in pictures:
@@ -161,9 +165,10 @@ def packed(
     return Scene({"id": digest(**seen), **seen, **said}, arrays)
 
 
-def _titles(explanations: Sequence[Explanation]) -> list[str]:
+def titles(explanations: Sequence[Explanation]) -> list[str]:
     """What to call each map beside the others: its method, led by its model, or its target, where there are several."""
-    from xai_core.comparison import models_of, names_of
+    from xai_core.comparison import names_of
+    from xai_core.records import models_of
 
     models = models_of(explanations)
     names, several = names_of(models), len({e.target for e in explanations}) > 1
@@ -197,7 +202,7 @@ def _finer(picture: Image, pictures: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _order(
-    explanations: Sequence[Explanation], described: Sequence[Mapping[str, Any]], waiting: Sequence[str]
+    explanations: Sequence[Explanation], described: Sequence[Mapping[str, Any]], waiting: Sequence[Waiting]
 ) -> list[dict[str, Any]]:
     """What is seen, one after the other: maps and those that are still worked on, controls last."""
     places = [(str(e.method["name"]), {"id": words["id"]}) for e, words in zip(explanations, described, strict=True)]
@@ -205,7 +210,9 @@ def _order(
         from pages.shared.menu import in_order
 
         names = [name for _, members in in_order() for name in members]
-        places += [(name, {"waiting": xai.METHODS[name].label}) for name in waiting]
+        for one in waiting:
+            name, title = (one, xai.METHODS[one].label) if isinstance(one, str) else one
+            places.append((name, {"waiting": title}))
         places.sort(key=lambda place: names.index(place[0]) if place[0] in names else -1)
     places.sort(key=lambda place: _family(place[0]) == "control")
     return [{**words, "control": _family(name) == "control"} for name, words in places]

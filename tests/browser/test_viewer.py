@@ -77,7 +77,10 @@ def colour_at(frame: Any, x: float, y: float) -> list[int]:
 
 def inked(page: Any) -> list[int]:
     """How many pixels are painted in each map of the swipe frame, from left to right."""
-    painted = "one => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data].filter((v, i) => v && i % 4 === 3).length"
+    painted = """one => {
+        const { data } = one.getContext('2d').getImageData(0, 0, one.width, one.height)
+        return data.filter((value, i) => i % 4 === 3 && value).length
+    }"""
     return [page.locator(f".side.{side} canvas.map").evaluate(painted) for side in ("left", "right")]
 
 
@@ -266,8 +269,8 @@ def test_the_bar_covers_nothing_that_was_scrolled_to(server, visit):
 
     def uncovered(one: Any) -> bool:
         script = """one => {
-            const box = one => one.getBoundingClientRect(), bar = one.getRootNode().querySelector('.bar')
-            return box(one).top >= Math.max(box(bar).bottom, box(document.querySelector('[data-testid=stHeader]')).bottom)
+            const above = [one.getRootNode().querySelector('.bar'), document.querySelector('[data-testid=stHeader]')]
+            return above.every(other => other.getBoundingClientRect().bottom <= one.getBoundingClientRect().top)
         }"""
         one.evaluate("one => one.scrollIntoView()")
         return bool(one.evaluate(script))

@@ -52,7 +52,7 @@ def weighed(supported: bool) -> Evidence:
 
 
 def page() -> None:
-    """Draw it. A button lets verdicts arrive, a box takes the upload away; `third` in the address adds a third model."""
+    """Draw it. A button lets verdicts arrive, a box takes the upload away; `third` in the address adds a model."""
     said = st.session_state
     said.setdefault("verdicts", 0)
     st.set_page_config(layout="wide")

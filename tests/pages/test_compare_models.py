@@ -210,3 +210,42 @@ def test_real_networks_stand_beside_a_demo_model(
     assert [e.values.shape for e in explained(app)] == [(32, 32), (227, 227), (128, 128)]
     assert all(one in words(app) for one in names)
     assert "squeezenet-imagenet has no class called" in words(app)
+
+
+def test_one_network_with_two_meanings_is_two_models(rivals: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small("resnet18", ["fracture", "normal"], 0).module
+    models = {
+        task: xai.wrap_model(module, labels=["fracture", "normal"], input_size=(3, 24, 24), task=task, name="resnet18")
+        for task in ("single label", "multi label")
+    }
+    monkeypatch.setattr(cached, "model", lambda name, random, task="": models[task])
+    app = rivals(model=["resnet18"] * 2, random=["true"] * 2, task=list(models), method="saliency", sample=MARKED)
+    assert not app.exception
+    assert not app.error, app.error[0].value
+    [table] = [one.value for one in app.dataframe if "Gap" in one.value]
+    assert list(table) == ["Class", "Gap", "resnet18 (single label)", "resnet18 (multi label)"]
+    assert "of 2 models" in words(app)
+    assert "save" in [one.key for one in app.button]
+
+
+def test_other_weights_than_in_the_record_are_said_of_that_model_alone(rivals: Opener) -> None:
+    app = rivals(sample=MARKED, model=PAIR)
+    visitor = app.session_state["session"]
+    visitor.weights = [("demo-xray", "0" * 64)]
+    assert "demo-xray has other weights here than in the record" in words(app.run())
+    visitor.weights = [("resnet18", "0" * 64)]
+    assert "other weights" not in words(app.run())
+
+
+def test_a_saved_comparison_shows_where_the_models_differ(manifests: Opener, store: Path) -> None:
+    from xai_core.records import Record
+
+    image = xai.read_image(f"assets/samples/{MARKED}.png")
+    models = [xai.load_model(name) for name in PAIR]
+    maps = tuple(xai.explain(model, image, "grad_cam") for model in models)
+    store.mkdir()
+    xai.save(Record(maps, tuple(xai.predict(model, image) for model in models), image.source), store / "pair")
+    page = manifests(record="pair")
+    assert not page.exception
+    assert {"Where they differ", "Checklist"} <= {one.value for one in page.header}
+    assert "−0.54" in [one.value for one in page.metric]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 import xai_core as xai
 from pages.shared import viewer
@@ -451,3 +452,20 @@ def test_a_browser_that_asks_what_became_of_the_work_is_told(explain: Opener):
     assert not visitor.heard
     assert not app.exception
     assert len(maps(app)) == 1
+
+
+def test_a_sentence_that_is_said_while_another_stands_joins_it(store):
+    script = (
+        "import streamlit as st\n"
+        "from pages.shared import errors\n"
+        "from pages.shared.state import session\n"
+        "with errors.shown():\n"
+        "    session().say('first')\n"
+        "    if st.button('more', key='more'): session().say('second')\n"
+    )
+    app = AppTest.from_string(script, default_timeout=30).run()
+    app.button(key="more").click().run()
+    assert not app.exception
+    assert [one.value for one in app.error] == ["first", "second"]
+    app.button(key="dismiss").click().run()
+    assert [one.value for one in app.error] == ["first"]  # which the page says again

@@ -12,7 +12,7 @@ from torch import nn
 
 import xai_core as xai
 from pages import manifests as manifests_page
-from pages.shared import takeaway
+from pages.shared import takeaway, viewer
 from pages.shared.question import Looks, Question
 from tests.pages.conftest import Opener, settled, words
 from xai_core.models import Model
@@ -145,7 +145,7 @@ def test_flat_maps_are_named_by_their_findings_in_one_sentence(explain: Opener, 
     inject([[-1, 0, 0], [-1, 0, 0], [1, 0, 0]], [2, 1, 0], FINDINGS[:3])  # Grad-CAM keeps what speaks for
     said = words(explain(**CAT, findings="0"))
     assert said.count("Flat map") == 1
-    assert "Grad-CAM for atelectasis, Grad-CAM for edema: Flat map" in said
+    assert "atelectasis · Grad-CAM, edema · Grad-CAM: Flat map" in said
 
 
 def test_every_finding_gets_a_verdict_of_its_own(explain: Opener, inject: Injected):
@@ -210,7 +210,7 @@ def test_what_is_taken_away_names_the_findings(inject: Injected):
 
     model = inject(colours(3), [2, 1, 0], FINDINGS[:3])
     record = recorded(model, [0, 1, 2], samples.picture("cat"))
-    assert takeaway.names(record.explanations) == [f"Grad-CAM for {label}" for label in FINDINGS[:3]]
+    assert viewer.titles(record.explanations) == [f"{label} · Grad-CAM" for label in FINDINGS[:3]]
     given = json.loads(takeaway.numbers(record.explanations, record.predictions, [None] * 3))
     assert [one["target"]["class"] for one in given["maps"]] == list(FINDINGS[:3])
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Slider
 
 import xai_core as xai
 from pages import manifests
@@ -39,10 +40,15 @@ def visitor(app: AppTest) -> Session:
     return found
 
 
+def slider(app: AppTest) -> Slider:
+    [found] = [one for one in app.slider if one.label == "Frame"]
+    return found
+
+
 def shown(app: AppTest) -> tuple[int, int]:
     """The shade of the picture that is looked at, and where the slider stands."""
     here = visitor(app)
-    return int(here.pictures[here.chosen].pixels[0, 0, 0]), app.slider(key="frame").value
+    return int(here.pictures[here.chosen].pixels[0, 0, 0]), slider(app).value
 
 
 def asked(app: AppTest) -> set[str]:
@@ -54,7 +60,7 @@ def test_the_slider_shows_another_frame_and_asks_about_it_alone(explain: Opener)
     assert shown(app) == (SHADES[0], 1)
     assert "holds 3 pictures; the first one" in words(app)
     assert (app.query_params["picture"], "frame" in app.query_params) == (SHA256[:16], False)
-    app.slider(key="frame").set_value(3)
+    slider(app).set_value(3)
     settled(app)
     third = hashlib.sha256(f"{SHA256} frame 2".encode()).hexdigest()
     assert shown(app) == (SHADES[2], 3)
@@ -66,13 +72,13 @@ def test_the_slider_shows_another_frame_and_asks_about_it_alone(explain: Opener)
 
 def test_a_picture_that_is_alone_in_its_file_has_no_slider(explain: Opener):
     app = drop(explain(model="demo-xray", method="grad_cam"), ("scan.png", png(90)))
-    assert [one.key for one in app.slider if one.key == "frame"] == []
+    assert [one.key for one in app.slider if one.label == "Frame"] == []
     assert not visitor(app).files
 
 
 def test_each_upload_stays_at_its_frame_when_others_are_looked_at(explain: Opener):
     app = drop(explain(model="demo-xray", method="grad_cam"), ("a.tif", FILE), ("b.tif", pages_of(10, 250)))
-    app.slider(key="frame").set_value(2)
+    slider(app).set_value(2)
     settled(app)
     app.button(key="next").click()
     settled(app)
@@ -111,14 +117,14 @@ def test_an_address_counts_frames_as_the_page_does(frame: int):
 
 def test_the_mask_of_a_frame_marks_no_other(compare: Opener):
     app = drop(compare(model="demo-xray", method="grad_cam", metric="sparseness"), ("scan.tif", FILE))
-    app.slider(key="frame").set_value(2)
+    slider(app).set_value(2)
     settled(app)
     drop_mask(app, "mask.png", png(255))
     assert "marks 100.0% of the picture" in words(app)
-    app.slider(key="frame").set_value(3)
+    slider(app).set_value(3)
     settled(app)
     assert "marks 100.0% of the picture" not in words(app)
-    app.slider(key="frame").set_value(2)
+    slider(app).set_value(2)
     settled(app)
     assert "marks 100.0% of the picture" in words(app)
     app.button(key="remove").click()

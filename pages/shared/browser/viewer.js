@@ -5,6 +5,8 @@ const MANY = 4 // more maps than this are laid out as a contact sheet, unless th
 const PLAIN = { opacity: 0.5, colour_map: null, clip: 99.5, shared_scale: false }
 const WINDOW = { width: 100, level: 50, inverted: false } // per cent of the range that is displayed
 const SHARES = [0.05, 0.1, 0.2] // of the pixels, inside the contours
+const TYPED = 'input:not([type="range"], [type="checkbox"], [type="radio"]), textarea, [contenteditable], [role="combobox"]'
+const PRESSED = 'button, a, summary, input:not([type="range"]), [role="button"], [role="tab"]' // by Space
 const HINT = 'Point at a map, or press Tab and the arrow keys, to read its values. Click to enlarge, double-click to zoom in.'
 
 class Viewer {
@@ -14,7 +16,7 @@ class Viewer {
     this.sent = JSON.stringify(this.looks)
     this.plain()
     this.buildBar()
-    this.swipe = new Swipe(one => [this.stage(one, 'both').element], frame => this.openSwipe(frame))
+    this.swipe = new Swipe(one => [this.stage(one, 'both').element], frame => this.openSwipe(frame), () => this.draw())
     this.rows = make('div', 'rows', undefined, root)
     this.apart = make('div', 'apart', undefined, root)
     make('h3', '', 'Controls: what a map must beat', this.apart)
@@ -115,6 +117,7 @@ class Viewer {
 
   listen() {
     this.onKey = event => this.key(event)
+    this.onPress = () => { this.clicked = true }
     // The server hears of new looks when the visitor turns to something else: looking itself costs no message.
     this.root.addEventListener('pointerleave', () => { this.point(null); this.hand() })
     this.root.addEventListener('focusout', event => { if (!this.root.contains(event.relatedTarget)) this.hand() })
@@ -126,6 +129,7 @@ class Viewer {
   enter(name, send, ask) {
     Object.assign(this, { name, send, ask })
     document.addEventListener('keydown', this.onKey)
+    document.addEventListener('pointerdown', this.onPress, true)
     document.addEventListener('visibilitychange', this.onAway)
     document.addEventListener('second-look-here', this.onHere)
     this.arrive()
@@ -134,6 +138,7 @@ class Viewer {
   leave() {
     this.wait(false)
     document.removeEventListener('keydown', this.onKey)
+    document.removeEventListener('pointerdown', this.onPress, true)
     document.removeEventListener('visibilitychange', this.onAway)
     document.removeEventListener('second-look-here', this.onHere)
   }
@@ -176,20 +181,23 @@ class Viewer {
     this.drawView()
   }
 
+  // Letters are left to what takes them as text, and Space to what was reached by Tab and is pressed by it: what was
+  // clicked keeps the focus, and is done with. (Any key makes it :focus-visible.)
   key(event) {
+    if (event.key === 'Tab') this.clicked = false
     if (event.ctrlKey || event.metaKey || event.altKey || !this.root.isConnected) return
     const from = event.composedPath()[0]
     const mine = this.root.contains(from)
-    const typing = from.matches?.('input, textarea, select, [contenteditable], [role="slider"], [role="combobox"]')
-    if (typing && !(mine && from.matches('[type="range"], .handle'))) return
+    if (from.matches?.(this.clicked ? TYPED : `${TYPED}, select`)) return
     const near = mine || this.root.matches(':hover')
+    const pressed = !this.clicked && from.matches?.(PRESSED)
     const act = {
       h: () => this.toggleMap(),
       i: () => this.invert(),
       s: this.isSwiping() && (() => this.swipe.swap()),
       '+': near && (() => this.zoom(STEP, this.pointed)),
       '-': near && (() => this.zoom(1 / STEP, this.pointed)),
-      ' ': mine && !from.matches?.('button, a, summary, [role="button"], [role="tab"]') && (() => this.reset()),
+      ' ': near && !pressed && (() => this.reset()),
     }[event.key === '=' ? '+' : event.key.toLowerCase()]
     if (!act) return
     act()
@@ -429,10 +437,6 @@ class Viewer {
     if (shown !== 'bare') {
       stage.picture = layer(make('div', 'picture'))
       paint(canvas('', stage.picture), pixels)
-      if (shown === 'both' && this.upload) {
-        stage.upload = make('img', '', undefined, stage.picture)
-        Object.assign(stage.upload, { src: this.upload.address, alt: '', draggable: false })
-      }
     }
     if (shown !== 'seen') stage.map = layer(canvas('map'))
     if (shown === 'both') stage.lines = layer(svg('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', class: 'contours' }))
@@ -443,13 +447,20 @@ class Viewer {
     return stage
   }
 
-  place({ map }, { layers, upload }) {
+  place({ map }, stage) {
     const put = (element, [left, top, right, bottom], [x, y, toX, toY]) => Object.assign(element.style, {
       left: `${(left - x) / (toX - x) * 100}%`, width: `${(right - left) / (toX - x) * 100}%`,
       top: `${(top - y) / (toY - y) * 100}%`, height: `${(bottom - top) / (toY - y) * 100}%` })
     const { box } = map.picture
-    for (const layer of layers) put(layer, box, this.scene.area)
-    if (upload) put(upload, [0, 0, this.upload.width, this.upload.height], box)
+    for (const layer of stage.layers) put(layer, box, this.scene.area)
+    const { upload } = this
+    if (stage.lines && stage.address !== upload?.address) { // an overlay, and the upload came, went or changed
+      stage.address = upload?.address
+      stage.upload?.remove()
+      stage.upload = upload && make('img', '', undefined, stage.picture)
+      if (upload) Object.assign(stage.upload, { src: upload.address, alt: '', draggable: false })
+    }
+    if (stage.upload) put(stage.upload, [0, 0, upload.width, upload.height], box)
   }
 
   // -- the pointer --
@@ -528,7 +539,7 @@ class Viewer {
     const dark = getComputedStyle(this.root).getPropertyValue('--st-background-color').trim()
     this.root.classList.toggle('dark', isDark(dark))
     this.opacity.value = Math.round(looks.opacity * 100)
-    this.opacityText.textContent = `${Math.round(looks.opacity * 100)} %`
+    this.opacityText.textContent = percent(looks.opacity)
     this.clip.min = Math.min(90, looks.clip)
     this.clip.value = looks.clip
     this.clipText.textContent = String(looks.clip)
@@ -587,7 +598,7 @@ class Viewer {
     }
     one.stages = one.stages.filter(({ element }) => [this.root, this.swipe.root].some(root => root.contains(element)))
     for (const stage of one.stages) this.drawStage(one, stage)
-    const shown = this.mapShown ? `Overlay, map at ${Math.round(looks.opacity * 100)} % opacity` : 'Overlay, map hidden (H)'
+    const shown = this.mapShown ? `Overlay, map at ${percent(looks.opacity)} opacity` : 'Overlay, map hidden (H)'
     const lines = this.shares.length && !map.flat ? `; lines around the highest ${this.shares.map(percent).join(', ')}` : ''
     one.both.caption.textContent = shown + lines
   }

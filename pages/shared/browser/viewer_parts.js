@@ -62,7 +62,7 @@ function number(value) {
   return text.replaceAll('-', '−')
 }
 
-const percent = share => `${Math.round(share * 100)} %`
+const percent = share => `${Math.round(share * 100)}\u00a0%` // never broken between lines
 
 function raised(power) {
   return [...String(power)].map(mark => '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'['-0123456789'.indexOf(mark)]).join('')

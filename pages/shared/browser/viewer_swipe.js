@@ -1,9 +1,10 @@
 // Two overlays in one frame: one map left of a border that can be moved, another right of it, on the same place of the upload.
 
 class Swipe {
-  // `panes(one)` makes the layers of a map, `opened(frame)` lets a frame be pointed at, zoomed and dragged.
-  constructor(panes, opened) {
-    this.panes = panes
+  // `panes(one)` makes the layers of a map, `opened(frame)` lets a frame be pointed at, zoomed and dragged, and
+  // `chosen()` draws the layers of another pair.
+  constructor(panes, opened, chosen) {
+    Object.assign(this, { panes, chosen })
     this.pair = []
     this.root = make('section', 'swipe')
     this.root.setAttribute('aria-label', 'Two overlays with a border to move')
@@ -77,9 +78,13 @@ class Swipe {
     if (pair[1 - side] === one) pair[1 - side] = pair[side] // one cannot be on both sides
     pair[side] = one
     this.show(pair)
+    this.chosen()
   }
 
-  swap() { this.show([this.pair[1], this.pair[0]]) }
+  swap() {
+    this.show([this.pair[1], this.pair[0]])
+    this.chosen()
+  }
 
   show(pair) {
     pair.forEach((one, i) => {
