@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -248,3 +250,24 @@ def quick_metric(name: str) -> dict[str, object]:
         "weight_randomisation": {"networks": 2},
     }
     return {"name": name, **small.get(name, {})}
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+    """Run a command in this process, and give the one sentence that it ends with; nothing may be left."""
+
+    def run(*words: str | Path) -> str:
+        from xai_core.__main__ import main
+
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(sys, "argv", ["xai_core", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 1
+        sentence = capsys.readouterr().err.strip()
+        assert len(sentence.splitlines()) == 1, sentence
+        assert sentence.endswith((".", "?")), sentence
+        assert sorted(tmp_path.rglob("*")) == before
+        return sentence
+
+    return run

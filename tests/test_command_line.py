@@ -38,25 +38,6 @@ def run(*words: str | Path, expect: int = 0, limit: int = 120) -> str:
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command in this process, which is quicker, and give the one sentence that it ends with."""
-
-    def run_here(*words: str | Path) -> str:
-        from xai_core.__main__ import main
-
-        monkeypatch.setattr(sys, "argv", ["xai_core", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        assert stopped.value.code == 1
-        sentence = capsys.readouterr().err.strip()
-        assert len(sentence.splitlines()) == 1, sentence
-        assert sentence.endswith((".", "?")), sentence
-        return sentence
-
-    return run_here
-
-
-@pytest.fixture
 def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command in this process, which is quicker, and give what it printed."""
 

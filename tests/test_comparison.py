@@ -14,7 +14,8 @@ import xai_core as xai
 from tests.conftest import png_of
 from xai_core import figures
 from xai_core.canvas import ALARM
-from xai_core.comparison import FORMULA, checklist, differ, gaps, matched, measured, names_of, said
+from xai_core.checklist import checklist
+from xai_core.comparison import FORMULA, differ, gaps, matched, measured, names_of, said
 from xai_core.comparison_figure import comparison, difference
 from xai_core.errors import SettingError
 from xai_core.figures import png

@@ -35,7 +35,10 @@ ROWS = [
     {"loading", "methods", "truth"},
     {"masking", "sensitivity"},
     {"metrics"},
-    {"pipeline", "comparison", "comparison_figure", "manifest", "provenance", "seal", "store", "verification"},
+    {
+        *("pipeline", "manifest", "provenance", "seal", "store", "verification"),
+        *("checklist", "comparison", "comparison_figure"),
+    },
     {"scoring", "score_table"},
     {"evidence", "score_export", "charts", "score_summary"},
     {"validity", "tables", "findings"},

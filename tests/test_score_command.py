@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,24 +36,9 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
-    """Run the command, and give the one sentence that it ends with; nothing may be left."""
-
-    def run_here(*words: str | Path) -> str:
-        from xai_core.__main__ import main
-
-        before = sorted(tmp_path.rglob("*"))
-        monkeypatch.setattr(sys, "argv", ["xai_core", "score", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        assert stopped.value.code == 1
-        sentence = capsys.readouterr().err.strip()
-        assert len(sentence.splitlines()) == 1, sentence
-        assert sentence.endswith((".", "?")), sentence
-        assert sorted(tmp_path.rglob("*")) == before
-        return sentence
-
-    return run_here
+def refused(refused: Callable[..., str]) -> Callable[..., str]:
+    """As everywhere, of this command."""
+    return partial(refused, "score")
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:

@@ -70,7 +70,8 @@ def compare(
     device: Device = None,
 ) -> None:
     """Explain one picture with several models, say where they differ, and save the record of all."""
-    from xai_core.comparison import checklist, names_of, said
+    from xai_core.checklist import checklist
+    from xai_core.comparison import names_of, said
     from xai_core.manifest import check_place
     from xai_core.truth import fitted_mask, seen_by, truth_beside
 

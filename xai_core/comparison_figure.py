@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xai_core.canvas import ALARM, GREY, INK, Canvas, answered, clean
+from xai_core.checklist import judged
 from xai_core.colours import ONE_SIGNED, TWO_SIGNED, Scale, colours_on, default_colour_map, heatmap, overlay, scale_of
-from xai_core.comparison import FORMULA, Difference, differ, first_pair, judged, measured, names_of, said
+from xai_core.comparison import FORMULA, Difference, differ, first_pair, measured, names_of, said
 from xai_core.errors import SettingError
 from xai_core.figures import in_three, provenance
 from xai_core.records import Evidence, Explanation, Prediction, models_of, why_flat

@@ -136,7 +136,7 @@ def checklist(
     artefact: Image | None = None,
 ) -> None:
     """What a careful reader would ask, answered by measurement."""
-    from xai_core.comparison import checklist as checks
+    from xai_core.checklist import checklist as checks
 
     found = checks(explained, said, evidence, artefact)
     st.header("Checklist", anchor=False)

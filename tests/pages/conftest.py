@@ -78,47 +78,32 @@ def explain(store: Path) -> Opener:
     return opened
 
 
+def _opener(page: str, **always: str) -> Opener:
+    """Opens a page by itself, with the address's query as keywords."""
+
+    def opened(**query: str | list[str]) -> AppTest:
+        script = f"from pages import {page} as it\nfrom pages.shared import errors\nwith errors.shown(): it.page()"
+        app = AppTest.from_string(script, default_timeout=90)
+        for key, value in {**always, **query}.items():
+            app.query_params[key] = value
+        return settled(app)
+
+    return opened
+
+
 @pytest.fixture
 def compare(store: Path) -> Opener:
     """Opens the page that compares methods. Maps are weighed only where a test says so."""
-
-    def opened(**query: str | list[str]) -> AppTest:
-        script = (
-            "from pages import compare_methods as it\nfrom pages.shared import errors\nwith errors.shown(): it.page()"
-        )
-        app = AppTest.from_string(script, default_timeout=90)
-        for key, value in {"weigh": "false", **query}.items():
-            app.query_params[key] = value
-        return settled(app)
-
-    return opened
-
-
-@pytest.fixture
-def manifests(store: Path) -> Opener:
-    """Opens the page of saved manifests."""
-
-    def opened(**query: str) -> AppTest:
-        script = "from pages import manifests\nfrom pages.shared import errors\nwith errors.shown(): manifests.page()"
-        app = AppTest.from_string(script, default_timeout=90)
-        for key, value in query.items():
-            app.query_params[key] = value
-        return settled(app)
-
-    return opened
+    return _opener("compare_methods", weigh="false")
 
 
 @pytest.fixture
 def rivals(store: Path) -> Opener:
     """Opens the page that compares models. Maps are weighed only where a test says so."""
+    return _opener("compare_models", weigh="false")
 
-    def opened(**query: str | list[str]) -> AppTest:
-        script = (
-            "from pages import compare_models as it\nfrom pages.shared import errors\nwith errors.shown(): it.page()"
-        )
-        app = AppTest.from_string(script, default_timeout=90)
-        for key, value in {"weigh": "false", **query}.items():
-            app.query_params[key] = value
-        return settled(app)
 
-    return opened
+@pytest.fixture
+def manifests(store: Path) -> Opener:
+    """Opens the page of saved manifests."""
+    return _opener("manifests")
