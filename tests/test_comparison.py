@@ -614,3 +614,20 @@ def test_the_difference_says_at_which_end_is_which_model() -> None:
     spots = difference(differ(map_of(hot((9, 9), (2, 2))), map_of(hot((9, 9), (6, 6)), name="b")), ("mine", "yours"))
     assert np.ptp(np.asarray(spots.axes[1].images[0].get_array(), int)[4, 4]) < 5  # zero is grey
     assert "no difference" in written(difference(differ(explanations[0], explanations[0]), ("mine", "yours")))
+
+
+def test_each_model_of_a_record_keeps_what_it_saw(tmp_path: Any) -> None:
+    one = map_of(hot((8, 8), (1, 2)), (0, 0, 16, 16))
+    other = dataclasses.replace(
+        map_of(hot((12, 8), (5, 5)), (4, 0, 12, 12), name="b"), pixels=np.full((12, 8, 3), 200, np.uint8)
+    )
+    said_by_b = dataclasses.replace(says("b", BONES), model=other.model)
+    folder = xai.save(Record((one, other, one), (said_by_b,)), tmp_path / "record")
+    assert xai.verify(folder).ok
+    again = xai.open_record(folder)
+    for mine, saved in zip((one, other, one), again.explanations, strict=True):
+        assert (mine.pixels == saved.pixels).all()
+        assert mine.pixels.shape == saved.pixels.shape
+        assert (dict(mine.model), mine.box) == (dict(saved.model), saved.box)
+    assert again.prediction is None
+    assert again.prediction_of(other.model) is not None
