@@ -57,7 +57,7 @@ def test_one_map_is_on_the_fracture_and_one_on_the_marker_and_looking_costs_no_r
     down, across = brightest(page, "demo-xray-shortcut")
     assert min(down, across) > 0.75
     assert page.get_by_label("Colour scale").input_value() == "shared"
-    expect(page.get_by_role("img", name=re.compile("Where the map of demo-xray has more"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("Where the map of demo-xray has more.*alone$"))).to_be_visible()
     page.wait_for_timeout(500)
     before = len(page.frames_sent)
     asked: list[str] = []

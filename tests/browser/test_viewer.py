@@ -399,7 +399,8 @@ def test_what_is_waited_for_is_called_as_the_page_says():
     assert told == [("Grad-CAM", False), (None, False), ("narrow · LIME", False), ("Edges", True)]
 
 
-def test_the_upload_is_sent_only_where_it_is_finer_than_what_a_model_saw():
+def test_the_upload_is_sent_only_where_it_is_finer_than_what_a_model_saw(monkeypatch):
+    monkeypatch.setattr(viewer, "drawn", lambda key, draw: draw())  # a visitor's cache, and there is no visitor
     wide, upload = viewer_page.explained("wide"), viewer_page.upload()
     sent = viewer.packed([wide], Looks(), 0, picture=upload)
     jpeg = sent.arrays[sent.words["upload"]["array"]]
