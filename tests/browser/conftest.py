@@ -78,8 +78,9 @@ def browser() -> Iterator[Any]:
     path = find_browser()
     if path is None:
         pytest.skip("no Chromium or Chrome on this machine")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # a machine that runs everything else at once is slow
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
         yield running
