@@ -122,6 +122,7 @@ class Model:
             "name": name,
             "weights_sha256": digest,
             "preprocessing_sha256": preprocessing.sha256,
+            "labels_sha256": hashlib.sha256("\n".join(self.labels).encode()).hexdigest(),
             "classes": len(self.labels),
             "task": task,
             "parameters": sum(p.numel() for p in module.parameters()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -51,6 +51,27 @@ class Image:
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", _frozen(self.pixels, np.uint8, "h w 3"))
         object.__setattr__(self, "source", MappingProxyType(dict(self.source)))
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One picture of a set, before it is read.
+
+    `name` is where it lies in the set, parts divided by "/". `read` gives the bytes of its file, `read_mask` those of
+    the picture that marks its evidence; both raise PictureError. `label` is its true class, None where nobody said.
+    `groups` holds the other columns of its row by their names, `line` is the number of that row in labels.csv.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    label: str | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+    split: str = ""
+    read_mask: Callable[[], bytes] | None = None
+    line: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", MappingProxyType(dict(self.groups)))
 
 
 @dataclass(frozen=True)
