@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages import compare_methods, compare_models, explain, manifests
+from pages import compare_methods, compare_models, explain, manifests, review
 from pages.shared import errors
 from pages.shared.state import session
 
@@ -24,6 +24,7 @@ def main() -> None:
         "compare_methods": st.Page(
             compare_methods.page, title="Compare methods", icon=":material/grid_view:", url_path="compare_methods"
         ),
+        "review": st.Page(review.page, title="Review", icon=":material/fact_check:", url_path="review"),
         "manifests": st.Page(
             manifests.page, title="Saved manifests", icon=":material/inventory_2:", url_path="manifests"
         ),

@@ -650,7 +650,7 @@ def hostile() -> dict[str, bytes]:
         "half a character": b'{"schema": 1, "note": "\\ud800"}',
         "byte order mark": b"\xef\xbb\xbf" + seal.sealed(good),
         "too large": b" " * (seal.MANIFEST_LIMIT + 1),
-        "no kind": seal.sealed({**good, "kind": "audit"}),
+        "no kind": seal.sealed({**good, "kind": "report"}),
         "no schema": seal.sealed({**good, "schema": True}),
         "older schema": seal.sealed({**good, "schema": 0}),
         "no files": seal.sealed({**good, "files": None}),

@@ -215,3 +215,32 @@ def test_a_mask_whose_sides_were_rounded_still_fits(height: int, width: int, sca
 def test_a_mask_of_another_shape_is_refused_with_both_sizes(shape: tuple[int, int]) -> None:
     with pytest.raises(PictureError, match=f"{shape[1]} × {shape[0]} pixels and the picture 40 × 30"):
         fitted_mask(picture(np.zeros(shape)), picture(np.zeros((30, 40))))
+
+
+@pytest.mark.parametrize(
+    ("table", "outcome"),
+    [
+        ("file,mask\nb.png,no.png\na.png,m.png\na.png,no.png\n", "found"),
+        ("mask,file\nm.png,a.png,more\n", "found"),  # cells too many are none of a mask's business
+        ("label,file,mask\nx,a.png\n", None),
+        ("file,mask\na.png,\n", None),
+        ("file,label\na.png,x\n", None),
+        ("name,mask\na.png,m.png\n", None),
+        ("", None),
+        ("file,mask\na.png,../m.png\n", "outside its folder"),
+        ("file,mask\nb\0,\na.png,m.png\n", "zero byte in line 2"),
+    ],
+)
+def test_a_mask_is_found_by_the_first_row_of_any_table_beside_a_picture(
+    tmp_path: Path, table: str, outcome: str | None
+) -> None:
+    from PIL import Image as PillowImage
+
+    PillowImage.new("L", (5, 3)).save(tmp_path / "m.png")
+    (tmp_path / "labels.csv").write_text(table)
+    if outcome in (None, "found"):
+        mask = truth_beside(tmp_path / "a.png")
+        assert (None if mask is None else mask.name) == (outcome and "m.png")
+    else:
+        with pytest.raises(PictureError, match=outcome):
+            truth_beside(tmp_path / "a.png")

@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xai_core.auditing import audit
     from xai_core.errors import AuditError
     from xai_core.evidence import weigh
     from xai_core.images import read_image
@@ -32,6 +33,7 @@ _HOMES = {
     "METHODS": "methods",
     "METRICS": "metrics",
     "Target": "records",
+    "audit": "auditing",
     "explain": "pipeline",
     "explain_many": "pipeline",
     "load_model": "loading",
@@ -50,6 +52,7 @@ __all__ = [
     "METRICS",
     "AuditError",
     "Target",
+    "audit",
     "explain",
     "explain_many",
     "load_model",

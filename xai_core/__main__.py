@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import xai_core as xai
+from xai_core.audit_command import audit
 from xai_core.compare_command import compare
 from xai_core.errors import AuditError, ModelError
+from xai_core.gate_command import gate
 from xai_core.options import (
     ALL,
     Against,
@@ -163,8 +165,10 @@ def methods(
     say(matrix(found))
 
 
+app.command()(audit)
 app.command()(compare)
 app.command()(score)
+app.command()(gate)
 
 
 @app.command()

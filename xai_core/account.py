@@ -26,10 +26,15 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class Made:
-    """`count` pictures, made by `make(start, stop)` only when their batch is due, so that memory stays flat."""
+    """`count` pictures, made by `make(start, stop)` only when their batch is due, so that memory stays flat.
+
+    `each` are the rows of one map's question, where there are several. On a CPU the last bits of an answer depend on
+    how many pictures go together, so questions are kept apart there: an answer does not depend on its company.
+    """
 
     count: int
     make: Callable[[int, int], torch.Tensor]
+    each: int = 0
 
     def __len__(self) -> int:
         return self.count

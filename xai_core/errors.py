@@ -7,6 +7,7 @@
     ├── UnsupportedError    this method says nothing about this network
     ├── MemoryShortError    even one picture does not fit the device
     ├── RecordError         a record cannot be written, read or believed
+    ├── StoreError          a store of answers or a folder of results cannot be opened, written or had alone
     └── Cancelled           the person stopped it
 
 Each carries one sentence: what, why, and what to do next. Anything else that is raised is our own mistake
@@ -42,6 +43,10 @@ class MemoryShortError(AuditError):
 
 class RecordError(AuditError):
     """A record cannot be written, read or believed."""
+
+
+class StoreError(AuditError):
+    """A store of answers or a folder of results cannot be opened, written or had alone."""
 
 
 class Cancelled(AuditError):

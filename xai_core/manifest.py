@@ -1,4 +1,4 @@
-"""A record to a folder and back. This module alone writes.
+"""A record to a folder and back.
 
     manifest.json                what was asked, what came out, with what, and the size and hash of every other file
     seen.png                     the picture as the model saw it, lossless; seen_2.png … as other models saw it
@@ -18,8 +18,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -29,7 +27,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from xai_core import figures
+from xai_core import durable, figures
 from xai_core.errors import RecordError, SettingError
 from xai_core.provenance import VERSION, made_with
 from xai_core.records import Explanation, Prediction, Record, plain
@@ -51,8 +49,6 @@ __all__ = [
     "zip_record",
 ]
 
-DRAFT = re.compile(r"\.draft-[0-9a-f]{32}")
-DRAFT_SECONDS = 24 * 3600  # a draft this old belongs to a process that was killed
 LOOKS: Mapping[str, Any] = {"colour_map": None, "opacity": 0.5, "clip": 99.5, "shared_scale": False}
 
 
@@ -65,34 +61,20 @@ def save(
     SettingError for a display setting that is not on offer. Whatever is raised, nothing stays behind.
     """
     identity = uuid.uuid4().hex  # of this saving: the same maps saved twice are two records
-    return _placed(Path(folder), identity, _contents(_record(record, prediction), identity))
+    return _placed(Path(folder), _contents(_record(record, prediction), identity))
 
 
 def save_files(files: Mapping[str, bytes], folder: str | Path) -> Path:
     """Write files of these names as `folder`, whole or not at all, where no record is meant. As `save`."""
-    return _placed(Path(folder), uuid.uuid4().hex, iter(files.items()))
+    return _placed(Path(folder), iter(files.items()))
 
 
-def _placed(folder: Path, identity: str, contents: Iterator[tuple[str, bytes]]) -> Path:
-    """Write `contents` into a draft, the last file last, and give it the name of `folder`."""
+def _placed(folder: Path, files: Iterator[tuple[str, bytes]]) -> Path:
     check_place(folder)
-    _sweep(folder.parent)
-    draft = folder.parent / f".draft-{identity}"
-    was_there, last = folder.is_dir(), ("", b"")
     try:
-        os.mkdir(draft)
-        for last in contents:
-            _write(draft / last[0], last[1])
-        _flush(draft)
-        if was_there and os.name == "nt":
-            os.rmdir(folder)  # elsewhere a rename takes the place of an empty folder
-        os.rename(draft, folder)
-        _flush(folder.parent)
-    except BaseException as error:
-        _undo(draft, folder, last, was_there)
-        if isinstance(error, OSError):
-            _refuse(folder, error)
-        raise
+        durable.write_folder(folder, files)
+    except OSError as error:
+        _refuse(folder, error)
     return folder
 
 
@@ -139,49 +121,6 @@ def _refuse(folder: Path, error: OSError) -> NoReturn:
     }.get(error.errno or 0, "check that you may write there, or choose another folder")
     reason = error.strerror or type(error).__name__
     raise RecordError(f"Could not save as {shown(folder.name)}: {reason}. Nothing was written; {advice}.") from error
-
-
-def _undo(draft: Path, folder: Path, last: tuple[str, bytes], was_there: bool) -> None:
-    """Leave neither draft nor folder. The folder is ours only if it holds the file that we wrote last."""
-    name, content = last
-    with suppress(OSError):
-        if name and not draft.exists() and (folder / name).read_bytes() == content:
-            os.rename(folder, draft)
-    shutil.rmtree(draft, ignore_errors=True)
-    with suppress(OSError):
-        if was_there and not folder.exists():
-            os.mkdir(folder)
-
-
-def _sweep(parent: Path) -> None:
-    """Remove the drafts of processes that were killed: only folders with our own name, a day old."""
-    with suppress(OSError), os.scandir(parent) as entries:
-        for entry in entries:
-            ours = DRAFT.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-            if ours and time.time() - entry.stat(follow_symlinks=False).st_mtime > DRAFT_SECONDS:
-                shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(handle, left) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _flush(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    if os.name == "nt":  # which cannot open a folder
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _stem(number: int, explanation: Explanation) -> str:

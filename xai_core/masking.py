@@ -52,7 +52,7 @@ def replaced(
             return torch.lerp(before, after, blurred(chosen[:, None].float(), feather))
         return torch.where(chosen[:, None], after, before)
 
-    return Made(m * b * k, make)
+    return Made(m * b * k, make, each=b * k)
 
 
 def falls(model: Model, x: torch.Tensor, target: Target, behind: torch.Tensor, places: np.ndarray) -> np.ndarray:

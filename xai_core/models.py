@@ -506,7 +506,7 @@ class Model:
         once = shared and one
         while start < len(x):
             self._account.stop_if_cancelled()
-            rows = slice(start, min(start + batch, len(x)))
+            rows = slice(start, min(start + batch, self._end_of_question(x, start)))
             size = rows.stop - rows.start
             piece, part = x[rows][:1] if once else x[rows], None
             if not torch.isfinite(piece).all():
@@ -539,6 +539,11 @@ class Model:
             self._account.note(f"{self.device} ran out of memory, so the batch was reduced to {batch}.")
         whole: T = _joined(parts)
         return whole
+
+    def _end_of_question(self, x: Pictures, start: int) -> int:
+        """Where the rows that may share a batch with row `start` end."""
+        each = x.each if isinstance(x, Made) and self.device.type == "cpu" else 0
+        return min(len(x), (start // each + 1) * each) if each else len(x)
 
     def _look_inside(self) -> tuple[dict[str, Layer], tuple[str, ...], int, int]:
         """Run once. Where `view` in the network asks for channels first, its pictures are laid so."""

@@ -23,6 +23,7 @@ TargetSpec = int | str | Target | None
 GAP_LIMIT = 0.05  # of what the values promise to add up to; a map that misses it by more is not valid for the model
 NOTEWORTHY = 0.005  # of that sum: what constants took is said
 Each = Callable[[int, int, Explanation], None]  # picture, method, and the map, as soon as it is there
+Said = Callable[[int, Prediction], None]  # picture, and what the model says of it
 Failed = Callable[[int, int, AuditError], None]  # picture, method, and why there is no map
 SEEDS = 2**32  # that every generator takes
 PICTURES_AT_ONCE = 16  # on a GPU; more would only take memory for their traces
@@ -79,13 +80,14 @@ def explain_many(
     cancel: threading.Event | None = None,
     each: Each | None = None,
     failed: Failed | None = None,
+    said: Said | None = None,
 ) -> list[list[Explanation]]:
     """Every image by every method: a list per image, in the order of `methods`.
 
     Methods share what they ask of the network, so that all class activation methods together cost one forward and one
     short backward pass. `targets` is one per image; None explains the predicted class. One image given several times
     in a row, with several targets, goes forward once. `each` is told of every map as soon as it is there, the cheapest
-    methods first. With `failed`, a method that makes no map is reported to it and left out, and the others go on;
+    methods first, and `said` of what the model says of every picture. With `failed`, a method that makes no map is reported to it and left out, and the others go on;
     without it, the first mistake is raised.
     """
     chosen = [METHODS.build(method) for method in methods]
@@ -103,7 +105,7 @@ def explain_many(
             for i in range(len(images)):
                 failed(i, number, UnsupportedError(reason))
     cheapest_first = dict(sorted(fitted.items(), key=lambda one: _price(one[1], model)))
-    work = _Work(model, cheapest_first, seed, seen(model, background_images), background_images, cancel, each, failed)
+    work = _Work(model, cheapest_first, seed, seen(model, background_images), background_images, cancel, each, failed, said)
     total, done, explained = cost_of(model, list(fitted.values()), len(images)), 0, []
     for rows in _groups(images, group_size(model)):
         wanted = list(targets[rows]) if targets is not None else [None] * len(images[rows])
@@ -213,6 +215,7 @@ class _Work:
     cancel: threading.Event | None
     each: Each | None
     failed: Failed | None
+    said: Said | None
 
     def group(
         self,
@@ -229,7 +232,7 @@ class _Work:
         if len(different) < len(images):
             x, pixels = x.expand(len(images), -1, -1, -1), np.broadcast_to(pixels, (len(images), *pixels.shape[1:]))
         asked = self.model.asked(progress=progress, cancel=self.cancel, x=x, background=self.behind)
-        targets = self._targets(asked, x, images, wanted)
+        targets = self._targets(asked, x, images, wanted, first)
         explained: list[dict[int, Explanation]] = [{} for _ in images]
         for number, method in self.methods.items():
             try:
@@ -249,14 +252,17 @@ class _Work:
         return [[maps[number] for number in sorted(maps)] for maps in explained], asked.sent.forward
 
     def _targets(
-        self, asked: Model, x: torch.Tensor, images: Sequence[Image], wanted: Sequence[TargetSpec]
+        self, asked: Model, x: torch.Tensor, images: Sequence[Image], wanted: Sequence[TargetSpec], first: int
     ) -> list[Target]:
         """Which scalar of each picture is explained. The pass that tells also brings the trace, if one is needed."""
         resolved: dict[int, Target] = {}
+        predictions: dict[int, Prediction] = {}
 
         def choose(rows: slice, logits: torch.Tensor) -> list[Target]:
             for i, row in zip(range(rows.start, rows.stop), logits, strict=True):
-                resolved[i] = resolve_target(wanted[i], _prediction(asked, images[i], row))
+                prediction = _prediction(asked, images[i], row)
+                resolved[i] = resolve_target(wanted[i], prediction)
+                predictions[i] = prediction
             return [resolved[i] for i in range(rows.start, rows.stop)]
 
         layers = list(dict.fromkeys(name for method in self.methods.values() for name in method.layers()))
@@ -264,6 +270,9 @@ class _Work:
             asked.outputs_and_trace(x, choose, layers)
         else:
             choose(slice(0, len(images)), asked.outputs(x))
+        if self.said is not None:
+            for i, prediction in predictions.items():
+                self.said(first + i, prediction)
         return [resolved[i] for i in range(len(images))]
 
     def _maps(

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from xai_core.metrics import Measured
 from xai_core.score_table import NO_MAP, Comparison, Row, ScoreTable
 
 NOT_ASKED = "This metric was not asked of this map."
@@ -150,6 +151,7 @@ def scores_json(table: ScoreTable, **about: Any) -> str:
 def _line(table: ScoreTable, i: int, j: int, picture: int) -> dict[str, Any]:
     row, column = table.rows[i], table.columns[j]
     score, e, weighed = table.found[i][j][picture], table.maps[i][picture], row.evidence[picture]
+    assert not isinstance(score, Measured)  # only tables of whole scores are exported line by line
     value = None if score is None else score.value
     return {
         "picture": picture + 1,

@@ -132,9 +132,9 @@ def _page(
     yield "# How far can these attribution maps be believed?"
     yield ""
     weights = str(table.model.get("weights_sha256", ""))[:12]
-    yield f"Model: **{_safe(table.model.get('name', 'unnamed'))}**, weights {weights}"
+    yield f"Model: **{safe(table.model.get('name', 'unnamed'))}**, weights {weights}"
     if notice := table.model.get("notice"):
-        yield f"\n**{_safe(notice)}**"
+        yield f"\n**{safe(notice)}**"
     yield ""
     yield "| picture | sha256 | predicted | explained | marked evidence |"
     yield "|---|---|---|---|---|"
@@ -142,7 +142,7 @@ def _page(
         told = predictions[sha256].top(1)[0] if sha256 in predictions else ("", 0.0)
         targets = dict.fromkeys(str(maps[place].target) for maps in table.maps if maps[place] is not None)  # type: ignore[union-attr]
         yield (
-            f"| {place + 1} | {sha256[:12]} | {_safe(told[0])} ({number(told[1])}) | {_safe(', '.join(targets))} "
+            f"| {place + 1} | {sha256[:12]} | {safe(told[0])} ({number(told[1])}) | {safe(', '.join(targets))} "
             f"| {'yes' if sha256 in marked else 'no'} |"
         )
     yield ""
@@ -152,44 +152,20 @@ def _page(
         yield "| method | verdict | why |"
         yield "|---|---|---|"
         for row in table.methods:
-            why = "<br>".join(_safe(reason) for reason in row.reasons)
-            yield f"| {_safe(row.label)} | {row.verdict or 'not weighed'} | {why} |"
+            why = "<br>".join(safe(reason) for reason in row.reasons)
+            yield f"| {safe(row.label)} | {row.verdict or 'not weighed'} | {why} |"
     else:
         yield "The maps were not weighed."
     yield ""
     yield "## Scores"
     yield ""
-    yield (
-        "Bold: the best of the methods by that metric. Knowing nothing: what a map that knows nothing of the model "
-        "gets. Controls know nothing of the model; they stand last and are not ranked. † a control does as well or "
-        "better: this metric does not tell them apart."
-    )
-    few = len(table.pictures) < FEWEST_FOR_INTERVAL
-    yield "" if few else "\nIn brackets: 95 % bootstrap interval over pictures."
-    yield f"n = {len(table.pictures)} where nothing else is said. {_few(table)}"
-    for aspect, numbers in _aspects(table):
-        yield f"\n### {aspect.capitalize()}\n"
-        columns = [table.columns[j] for j in numbers]
-        yield f"| method | {' | '.join(_safe(column.label) for column in columns)} |"
-        yield "|---" * (len(columns) + 1) + "|"
-        yield f"| *better* | {' | '.join(column.better or 'describes only' for column in columns)} |"
-        yield f"| *knowing nothing* | {' | '.join(_null(column) for column in columns)} |"
-        if any(column.unit for column in columns):
-            yield f"| *unit* | {' | '.join(column.unit for column in columns)} |"
-        for row, cells in zip(table.rows, table.cells, strict=True):
-            shown = (
-                f"{'**' * cell.best}{cell}{'**' * cell.best}{' †' * bool(cell.controls_ahead)}"
-                for cell in (cells[j] for j in numbers)
-            )
-            yield f"| {'control: ' * row.is_control}{_safe(row.label)} | {' | '.join(shown)} |"
-        yield ""
-        yield from (f"- {_safe(column.label)}: {METRICS[column.metric['name']].summary()}" for column in columns)
+    yield from tables(table)
     notes = [*undefined(table), *left_out]
     if notes:
         yield "\n## Undefined or left out\n"
-        yield from (f"- {_safe(note)}" for note in notes)
+        yield from (f"- {safe(note)}" for note in notes)
     yield "\n## Do the methods differ?\n"
-    yield from _differences(table)
+    yield from differences(table)
     yield "\n## Figures\n"
     yield "![Ranks](ranking.png)\n\n![Agreement between methods](agreement.png)"
     yield "\n## What these numbers do not say\n"
@@ -204,8 +180,37 @@ def _page(
     yield f"Seed of the maps {', '.join(map(str, sorted(seeds)))}, of the bootstrap {table.seed}. Settings:\n"
     for spec in [row.method for row in table.rows] + [column.metric for column in table.columns]:
         settings = ", ".join(f"{key}={value}" for key, value in spec.items() if key != "name")
-        yield f"- {spec['name']}{f': {_safe(settings)}' if settings else ''}"
-    yield "\nMade with " + ", ".join(f"{_safe(key)} {_safe(value)}" for key, value in made_with.items()) + "."
+        yield f"- {spec['name']}{f': {safe(settings)}' if settings else ''}"
+    yield "\nMade with " + ", ".join(f"{safe(key)} {safe(value)}" for key, value in made_with.items()) + "."
+
+
+def tables(table: ScoreTable) -> Iterator[str]:
+    """How to read them, and a table in Markdown for every aspect."""
+    yield (
+        "Bold: the best of the methods by that metric. Knowing nothing: what a map that knows nothing of the model "
+        "gets. Controls know nothing of the model; they stand last and are not ranked. † a control does as well or "
+        "better: this metric does not tell them apart."
+    )
+    few = len(table.pictures) < FEWEST_FOR_INTERVAL
+    yield "" if few else "\nIn brackets: 95 % bootstrap interval over pictures."
+    yield f"n = {len(table.pictures)} where nothing else is said. {_few(table)}"
+    for aspect, numbers in _aspects(table):
+        yield f"\n### {aspect.capitalize()}\n"
+        columns = [table.columns[j] for j in numbers]
+        yield f"| method | {' | '.join(safe(column.label) for column in columns)} |"
+        yield "|---" * (len(columns) + 1) + "|"
+        yield f"| *better* | {' | '.join(column.better or 'describes only' for column in columns)} |"
+        yield f"| *knowing nothing* | {' | '.join(_null(column) for column in columns)} |"
+        if any(column.unit for column in columns):
+            yield f"| *unit* | {' | '.join(column.unit for column in columns)} |"
+        for row, cells in zip(table.rows, table.cells, strict=True):
+            shown = (
+                f"{'**' * cell.best}{cell}{'**' * cell.best}{' †' * bool(cell.controls_ahead)}"
+                for cell in (cells[j] for j in numbers)
+            )
+            yield f"| {'control: ' * row.is_control}{safe(row.label)} | {' | '.join(shown)} |"
+        yield ""
+        yield from (f"- {safe(column.label)}: {METRICS[column.metric['name']].summary()}" for column in columns)
 
 
 def _few(table: ScoreTable) -> str:
@@ -213,7 +218,8 @@ def _few(table: ScoreTable) -> str:
     return "" if n >= FEWEST_FOR_INTERVAL else "Too few pictures for intervals: nothing follows for other pictures."
 
 
-def _differences(table: ScoreTable) -> Iterator[str]:
+def differences(table: ScoreTable) -> Iterator[str]:
+    """A line for every metric: whether the methods differ by it, or why that cannot be asked."""
     reasons: dict[str, list[str]] = {}
     for column, one in zip(table.columns, table.comparisons, strict=True):
         if one.result is None:
@@ -221,14 +227,14 @@ def _differences(table: ScoreTable) -> Iterator[str]:
             continue
         ranks = sorted(zip(one.result.mean_ranks, one.methods, strict=True))
         yield (
-            f"- {_safe(column.label)}: Friedman chi-squared {one.result.statistic:.3g}, n = {one.result.n}, "
+            f"- {safe(column.label)}: Friedman chi-squared {one.result.statistic:.3g}, n = {one.result.n}, "
             f"p = {one.result.p:.2g}, corrected for the metrics tested {one.p_adjusted:.2g}; mean ranks "
-            f"{', '.join(f'{_safe(name)} {rank:.2f}' for rank, name in ranks)}. Two methods differ where their mean "
+            f"{', '.join(f'{safe(name)} {rank:.2f}' for rank, name in ranks)}. Two methods differ where their mean "
             f"ranks are {one.result.critical_difference:.3g} or more apart (Nemenyi, 5 % for all pairs)."
-            + (f" Left out, without a score: {_safe(', '.join(one.left_out))}." if one.left_out else "")
+            + (f" Left out, without a score: {safe(', '.join(one.left_out))}." if one.left_out else "")
         )
     for why, labels in reasons.items():
-        which = "Every metric" if len(labels) == len(table.columns) else _safe(", ".join(labels))
+        which = "Every metric" if len(labels) == len(table.columns) else safe(", ".join(labels))
         yield f"- {which}: {why}"
 
 
@@ -239,8 +245,8 @@ def _aspects(table: ScoreTable) -> Iterator[tuple[str, list[int]]]:
             yield aspect, numbers
 
 
-def _safe(text: object) -> str:
-    """Text from outside, that must neither break a table nor become markup."""
+def safe(text: object) -> str:
+    """Text from outside as Markdown, that must neither break a table nor become markup."""
     line = clean(str(text), 1000)
     for letter in "\\`*_[]<>|":
         line = line.replace(letter, f"\\{letter}")

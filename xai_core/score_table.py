@@ -25,13 +25,14 @@ import numpy as np
 
 from xai_core.agreement import overlaps, rank_correlations
 from xai_core.methods import METHODS
-from xai_core.metrics import METRICS
+from xai_core.metrics import METRICS, Measured
 from xai_core.records import Better, Curve, Evidence, Explanation, Score
 from xai_core.statistics import Friedman, friedman, holm, mean_of, ranks_of
 
 CONTROL = "control"  # the family of methods that know nothing of the model
 # Aspects by which a map that knows nothing of the model should do worse: it may well be sparse, or repeat exactly.
 CONTROLS_LOSE = ("faithfulness", "randomisation", "against ground truth")
+Found = Score | Measured  # what a metric says of one map
 NO_MAP = "There is no map of this picture by this method."
 
 
@@ -179,7 +180,7 @@ class ScoreTable:
     pictures: tuple[str, ...]
     model: Mapping[str, Any]
     maps: tuple[tuple[Explanation | None, ...], ...]
-    found: tuple[tuple[tuple[Score | None, ...], ...], ...]
+    found: tuple[tuple[tuple[Found | None, ...], ...], ...]
     seed: int = 0
 
     @property
@@ -265,20 +266,39 @@ def score_table(
             family=METHODS[method["name"]].family,
             evidence=tuple(None if i is None else weighed[i] for i in at),
         )
-        for method, at, name, label in zip(methods, rows_at, *_names(methods, METHODS), strict=True)
+        for method, at, name, label in zip(methods, rows_at, *row_names(methods, METHODS), strict=True)
     )
+    named = list(zip(metrics, *row_names(metrics, METRICS), strict=True))
+    maps = tuple(tuple(None if i is None else explanations[i] for i in at) for at in rows_at)
+    return table_of(rows, named, found, pictures, explanations[0].model, maps, seed=seed)
+
+
+def table_of(
+    rows: Sequence[Row],
+    metrics: Sequence[tuple[Mapping[str, Any], str, str]],
+    found: tuple[tuple[tuple[Found | None, ...], ...], ...],
+    pictures: Sequence[str],
+    model: Mapping[str, Any],
+    maps: tuple[tuple[Explanation | None, ...], ...] = (),
+    *,
+    seed: int = 0,
+) -> ScoreTable:
+    """The table of what was `found[row][column][picture]`; without `maps` it knows no agreement between methods.
+
+    `rows` has the controls last. `metrics` are name and settings, with the name and the label of their columns.
+    """
     columns = tuple(
         _column(metric, name, label, [across[number] for across in found])
-        for number, (metric, name, label) in enumerate(zip(metrics, *_names(metrics, METRICS), strict=True))
+        for number, (metric, name, label) in enumerate(metrics)
     )
     down = [_cells(column, rows, [across[j] for across in found], seed) for j, column in enumerate(columns)]
     return ScoreTable(
-        rows=rows,
+        rows=tuple(rows),
         columns=columns,
         cells=tuple(tuple(cells[i] for cells in down) for i in range(len(rows))),
         pictures=tuple(pictures),
-        model=explanations[0].model,
-        maps=tuple(tuple(None if i is None else explanations[i] for i in at) for at in rows_at),
+        model=model,
+        maps=maps,
         found=found,
         seed=seed,
     )
@@ -298,7 +318,7 @@ def _distinct(specs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list({_key(spec): dict(spec) for spec in specs}.values())
 
 
-def _names(specs: Sequence[Mapping[str, Any]], registry: Any) -> tuple[list[str], list[str]]:
+def row_names(specs: Sequence[Mapping[str, Any]], registry: Any) -> tuple[list[str], list[str]]:
     """Name and label of each, with those settings by which it differs from others of its name."""
     names, labels = [], []
     for spec in specs:
@@ -313,7 +333,7 @@ def _names(specs: Sequence[Mapping[str, Any]], registry: Any) -> tuple[list[str]
     return names, labels
 
 
-def _column(metric: Mapping[str, Any], name: str, label: str, down: Sequence[Sequence[Score | None]]) -> Column:
+def _column(metric: Mapping[str, Any], name: str, label: str, down: Sequence[Sequence[Found | None]]) -> Column:
     cls = METRICS[metric["name"]]
     per_picture = [
         {one.null for one in at if one is not None and one.null is not None} for at in zip(*down, strict=True)
@@ -332,7 +352,7 @@ def _column(metric: Mapping[str, Any], name: str, label: str, down: Sequence[Seq
     )
 
 
-def _cells(column: Column, rows: Sequence[Row], down: Sequence[Sequence[Score | None]], seed: int) -> list[Cell]:
+def _cells(column: Column, rows: Sequence[Row], down: Sequence[Sequence[Found | None]], seed: int) -> list[Cell]:
     """One column's cells, ranked."""
     plain = [_cell(scores, seed) for scores in down]
     asked = {i for row, at in zip(rows, down, strict=True) if not row.is_control for i in _defined(at)}
@@ -369,7 +389,7 @@ def _cells(column: Column, rows: Sequence[Row], down: Sequence[Sequence[Score | 
     ]
 
 
-def _cell(scores: Sequence[Score | None], seed: int) -> Cell:
+def _cell(scores: Sequence[Found | None], seed: int) -> Cell:
     values = [one.value for one in scores if one is not None and one.value is not None]
     reasons = Counter(NO_MAP if one is None else one.why for one in scores if one is None or one.value is None)
     nulls = [one.null for one in scores if one is not None and one.value is not None and one.null is not None]
@@ -385,7 +405,7 @@ def _cell(scores: Sequence[Score | None], seed: int) -> Cell:
     )
 
 
-def _defined(scores: Sequence[Score | None]) -> list[int]:
+def _defined(scores: Sequence[Found | None]) -> list[int]:
     """The pictures on which there is a value."""
     return [i for i, one in enumerate(scores) if one is not None and one.value is not None]
 

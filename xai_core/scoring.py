@@ -25,6 +25,7 @@ from xai_core.truth import as_seen
 MetricSpec = str | Mapping[str, Any] | Metric
 Mask = Image | np.ndarray
 Progress = Callable[[int, int], None]
+Each = Callable[[int, int, Score], None]  # map, metric, and the score, as soon as it is there
 RANDOM = "random"  # the control that the nulls of other maps are read from
 
 
@@ -55,6 +56,7 @@ def score_many(
     background_images: Sequence[Image] = (),
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
+    each: Each | None = None,
 ) -> list[list[Score]]:
     """Every map by every metric: a list per map, in the order of `metrics`.
 
@@ -62,7 +64,7 @@ def score_many(
     (h, w) bool as the model sees it. `background_images` are those that the maps were compared with. Where a metric is
     undefined, the score says why: the map is flat, or there is no mask. `progress` is told (pictures through the
     network, pictures in all). Raises SettingError where model and maps do not belong together, Cancelled once `cancel`
-    is set.
+    is set. `each` is told of every score as soon as it is there.
     """
     chosen = [METRICS.build(metric) for metric in metrics]
     groups = in_groups(
@@ -77,9 +79,11 @@ def score_many(
     )
     found: list[list[Score]] = [[] for _ in explanations]
     for rows, maps in groups:
-        for metric in chosen:
+        for number, metric in enumerate(chosen):
             for i, one in zip(rows, _scores(metric, maps, [explanations[i] for i in rows]), strict=True):
                 found[i].append(one)
+                if each is not None:
+                    each(i, number, one)
     return found
 
 

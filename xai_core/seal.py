@@ -17,11 +17,13 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import numpy as np
 
 SCHEMA = 1
-KINDS = ("explanation", "comparison")  # of one model, of several
+AUDIT = "audit"
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 4 * 2**20  # bytes; a record of 22,000 classes and 50 methods needs 2 MiB
 FILE_LIMIT = 256 * 2**20  # bytes
 TOTAL_LIMIT = 2 * 2**30  # bytes
+AUDIT_FILE_LIMIT = 256 * 2**30  # bytes; the maps of a million pictures of 224 x 224 by one method need 187 GiB
+AUDIT_TOTAL_LIMIT = 4 * 2**40  # bytes
 ENTRIES_LIMIT = 5000  # files in a folder
 DEPTH_LIMIT = 16  # of JSON; ours has 5
 PARTS_LIMIT = 100_000  # lists and objects of JSON; ours has 7 per file and method
@@ -29,16 +31,46 @@ PIXELS_LIMIT = 200_000_000  # of a PNG: a contact sheet of 200 methods
 
 Status = Literal["intact", "changed", "missing", "unlisted", "unverifiable"]
 
-# The names `save` makes. Nothing else is ever opened: no folder, no way up, no drive, no device.
-_NAME = re.compile(
-    r"seen(?:_[2-9])?\.png|(?:sheet|comparison|difference)\.png"
-    r"|[0-9]{2,4}_[a-z0-9_]{1,64}\.(?:npy|(?:heatmap|overlay|figure)\.png)",
-    re.ASCII,
+
+class Kind(NamedTuple):
+    """What a manifest of one kind may list: the names that are made, and at most so many bytes of one and of all."""
+
+    names: re.Pattern[str]
+    file_limit: int
+    total_limit: int
+
+
+# The names that are written. Nothing else is ever opened: no other folder, no way up, no drive, no device.
+_RECORD = Kind(
+    re.compile(
+        r"seen(?:_[2-9])?\.png|(?:sheet|comparison|difference)\.png"
+        r"|[0-9]{2,4}_[a-z0-9_]{1,64}\.(?:npy|(?:heatmap|overlay|figure)\.png)",
+        re.ASCII,
+    ),
+    FILE_LIMIT,
+    TOTAL_LIMIT,
 )
+_AUDIT = Kind(
+    re.compile(
+        r"(?:predictions|evidence)\.parquet|metrics\.(?:parquet|csv)|aggregate\.csv|xai_results\.json"
+        r"|method_ranking\.png|summary\.md"
+        r"|(?:arrays/{part}/{part}\.npy|grids/{part}/{part}\.png)".replace("{part}", "[a-z0-9_][a-z0-9_.-]{0,119}"),
+        re.ASCII,
+    ),
+    AUDIT_FILE_LIMIT,
+    AUDIT_TOTAL_LIMIT,
+)
+# Of an audit, what lies beside it and lives on: the course of the run, the answers, decisions, leases and the gate.
+ALIVE = re.compile(
+    r"run\.json|store|decisions\.sqlite(?:-(?:wal|shm|journal))?|gate\.md|lease\.(?:json|lock)", re.ASCII
+)
+# Of one model, of several, and of a set of pictures.
+KINDS: Mapping[str, Kind] = {"explanation": _RECORD, "comparison": _RECORD, AUDIT: _AUDIT}
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # possessive: linear on any input
 _MAP_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00(..)\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,6}), (\d{1,6})\), \} *\n",
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '<f4', 'fortran_order': False, "
+    rb"'shape': \((?:(\d{1,8}), )?(\d{1,6}), (\d{1,6})\), \} *\n",
     re.DOTALL,
 )
 
@@ -103,8 +135,8 @@ def unsealed(content: bytes) -> dict[str, Any]:
         raise Damage("changed", "it holds text or numbers that no manifest holds") from None
     if genuine != content:
         raise Damage("changed", "its bytes do not match the hash it carries")
-    if type(schema) is not int or schema != SCHEMA or fields.get("kind") not in KINDS:
-        raise Damage("unverifiable", "it does not describe a record of explanations")
+    if type(schema) is not int or schema != SCHEMA or fields.get("kind") not in tuple(KINDS):
+        raise Damage("unverifiable", "it describes neither a record of explanations nor an audit")
     listing(fields)
     return fields
 
@@ -136,24 +168,25 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def listing(manifest: Mapping[str, Any]) -> list[Listed]:
-    """The files a manifest lists, in its order. Raises Damage for a list that `save` would not have written."""
-    entries, files = manifest.get("files"), []
+    """The files a manifest lists, in its order. Raises Damage for a list that nothing here would have written."""
+    entries, files, kind = manifest.get("files"), [], KINDS[manifest["kind"]]
     if not isinstance(entries, list) or len(entries) > ENTRIES_LIMIT:
         raise Damage("unverifiable", "it has no list of files, or too long a list")
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not kind.names.fullmatch(name):
             raise Damage("unverifiable", f"it lists {shown(str(name))}, a name no record has; nothing was opened")
         file = Listed(name, entry.get("bytes"), entry.get("sha256"))
         if type(file.bytes) is not int or not isinstance(file.sha256, str) or not _DIGEST.fullmatch(file.sha256):
             raise Damage("unverifiable", f"it gives no size or no hash for {name}")
-        if not 0 <= file.bytes <= FILE_LIMIT:
-            raise Damage("unverifiable", f"it says {name} has {shown(str(file.bytes))} bytes; at most {FILE_LIMIT:,}")
+        if not 0 <= file.bytes <= kind.file_limit:
+            most = f"at most {kind.file_limit:,}"
+            raise Damage("unverifiable", f"it says {name} has {shown(str(file.bytes))} bytes; {most}")
         files.append(file)
     if len({file.name for file in files}) < len(files):
         raise Damage("unverifiable", "it lists a file twice")
-    if sum(file.bytes for file in files) > TOTAL_LIMIT:
-        raise Damage("unverifiable", f"its files have more than {TOTAL_LIMIT:,} bytes")
+    if sum(file.bytes for file in files) > kind.total_limit:
+        raise Damage("unverifiable", f"its files have more than {kind.total_limit:,} bytes")
     return files
 
 
@@ -162,13 +195,30 @@ def map_shape(head: bytes, size: int) -> tuple[int, int, int]:
 
     The header is compared with the one spelling numpy writes for a float32 map, never evaluated or unpickled.
     """
+    offset, (count, height, width) = _shape(head, size)
+    if count is not None:
+        raise Damage("unverifiable", "it is not a float32 map of two dimensions")
+    return offset, height, width
+
+
+def maps_shape(head: bytes, size: int) -> tuple[int, int, int, int]:
+    """(offset of the values, n, h, w) of a .npy file of `n` maps. As `map_shape`."""
+    offset, (count, height, width) = _shape(head, size)
+    if count is None:
+        raise Damage("unverifiable", "it does not hold float32 maps, one behind the other")
+    return offset, count, height, width
+
+
+def _shape(head: bytes, size: int) -> tuple[int, tuple[int | None, int, int]]:
     match = _MAP_HEADER.match(head)
     if match is None or match.end() != 10 + int.from_bytes(match[1], "little"):
         raise Damage("unverifiable", "it is not a float32 map of two dimensions")
-    height, width = int(match[2]), int(match[3])
-    if height * width == 0 or size != match.end() + 4 * height * width:
-        raise Damage("unverifiable", f"its header says {height} × {width}, which does not fit its size")
-    return match.end(), height, width
+    count, height, width = int(match[2]) if match[2] else None, int(match[3]), int(match[4])
+    values = (1 if count is None else count) * height * width
+    if values == 0 or size != match.end() + 4 * values:
+        said = " × ".join(str(length) for length in (count, height, width) if length is not None)
+        raise Damage("unverifiable", f"its header says {said}, which does not fit its size")
+    return match.end(), (count, height, width)
 
 
 def check_png(head: bytes) -> tuple[int, int]:

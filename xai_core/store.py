@@ -15,8 +15,10 @@ import numpy as np
 
 from xai_core.errors import RecordError
 from xai_core.records import Explanation, Passes, Prediction, Record, Target
-from xai_core.seal import MANIFEST, Damage, check_png, listing, map_shape, sealed, shown
+from xai_core.seal import AUDIT, MANIFEST, Damage, check_png, listing, map_shape, sealed, shown
 from xai_core.verification import existing, pieces, read_manifest, verify
+
+AUDITS = "audits"  # where the pages keep audits, among the records
 
 
 def open_record(folder: str | Path) -> Record:
@@ -24,6 +26,7 @@ def open_record(folder: str | Path) -> Record:
     folder, name = existing(folder), MANIFEST
     try:
         manifest = read_manifest(folder)
+        _refuse_audit(folder, manifest, "open")
         listed = {entry.name: entry for entry in listing(manifest)}
 
         def content(wanted: str) -> bytes:
@@ -44,6 +47,14 @@ def open_record(folder: str | Path) -> Record:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
         problem = "unverifiable, it does not describe a record"
     raise RecordError(f"Cannot open {shown(folder.name)}: {shown(name)} is {problem}. Use another copy of it.")
+
+
+def _refuse_audit(folder: Path, manifest: Mapping[str, Any], verb: str) -> None:
+    if manifest["kind"] == AUDIT:
+        raise RecordError(
+            f"Cannot {verb} {shown(folder.name)} as a record: it is the audit of a whole set. "
+            "Open it on the review page."
+        )
 
 
 def _pixels(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
@@ -95,6 +106,7 @@ def zip_record(folder: str | Path) -> bytes:
     out = io.BytesIO()
     try:
         manifest = read_manifest(folder)
+        _refuse_audit(folder, manifest, "pack")
         parts = [(MANIFEST, sealed(manifest))]
         parts += [(entry.name, b"".join(pieces(folder, entry))) for entry in listing(manifest)]
     except Damage as damage:
@@ -128,21 +140,30 @@ class Entry:
 def list_records(store: str | Path) -> list[Entry]:
     """Every record in a folder of records, the newest first and the broken ones last. Reads manifests only.
 
-    Raises RecordError if `store` is no folder.
+    Audits among them, and a folder AUDITS that holds nothing else, are passed over. Raises RecordError if `store` is no
+    folder.
     """
     try:
         with os.scandir(existing(store)) as found:
-            names = sorted(entry.name for entry in found if not entry.name.startswith(".") and not entry.is_file())
+            names = sorted(
+                entry.name
+                for entry in found
+                if not entry.name.startswith(".") and not entry.is_file() and entry.name != AUDITS
+            )
     except OSError as error:
         raise RecordError(f"Cannot list {shown(Path(store).name)}: {error.strerror}.") from error
-    return sorted((_entry(Path(store) / name) for name in names), key=lambda one: (one.created, one.id), reverse=True)
+    entries = filter(None, (_entry(Path(store) / name) for name in names))
+    return sorted(entries, key=lambda one: (one.created, one.id), reverse=True)
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path) -> Entry | None:
+    """What a manifest says; None for that of an audit."""
     if folder.is_symlink():
         return Entry(folder, problem="It is a link; not followed.")
     try:
         manifest = read_manifest(folder)
+        if manifest["kind"] == AUDIT:
+            return None
         first = manifest["explanations"][0]
         target = str(Target(**first["target"]))
         methods = tuple(str(one["method"]["name"]) for one in manifest["explanations"])

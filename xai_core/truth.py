@@ -6,12 +6,12 @@ them faithfulness.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
+from xai_core.cases import table_rows
 from xai_core.errors import PictureError, SettingError
 from xai_core.images import Preprocessing, read_image
 from xai_core.records import Explanation, Image
@@ -26,11 +26,14 @@ def truth_beside(picture: str | Path, column: str = "mask") -> Image | None:
     if not table.is_file():
         return None
     try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            row = next((row for row in csv.DictReader(lines) if row.get("file") == path.name), {})
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = table_rows(table.read_bytes(), f"The table {table}")
+    except OSError as error:
         raise PictureError(f"The table {table} cannot be read ({error}). Save it as CSV in UTF-8.") from error
-    named = row.get(column)
+    _, header = next(rows, (1, []))
+    if "file" not in header or column not in header:
+        return None  # a table of another kind
+    file, mask = header.index("file"), header.index(column)
+    named = "".join(next((row[mask : mask + 1] for _, row in rows if row[file : file + 1] == [path.name]), []))
     if not named:
         return None
     if not (folder / named).resolve().is_relative_to(folder.resolve()):

@@ -135,6 +135,16 @@ def of_explanation(key: str, e: Explanation) -> Unit:
     return Unit(key, "map", facts, {"values": e.values}, e.seconds)
 
 
+def of_refusal(key: str, picture: str, method: Mapping[str, Any], why: str) -> Unit:
+    """That a method makes no map of this picture by this model, in a sentence: it need not be asked again."""
+    return Unit(key, "map", {"picture": picture, "method": dict(method), "why": why}, {})
+
+
+def refusal(unit: Unit) -> str:
+    """Why there is no map, or nothing where there is one."""
+    return str(unit.facts.get("why", "")) if unit.kind == "map" else ""
+
+
 def to_explanation(unit: Unit, identity: Mapping[str, Any], seen: np.ndarray) -> Explanation:
     """What `of_explanation` was given. `seen` (h, w, 3) uint8 comes from the prediction of the same picture."""
     facts = unit.facts

@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from xai_core.errors import RecordError
 from xai_core.seal import (
+    ALIVE,
+    AUDIT,
     ENTRIES_LIMIT,
     MANIFEST,
     MANIFEST_LIMIT,
@@ -27,6 +29,7 @@ from xai_core.seal import (
     check_png,
     listing,
     map_shape,
+    maps_shape,
     shown,
     unsealed,
 )
@@ -68,15 +71,18 @@ class Report:
 
 
 def verify(folder: str | Path) -> Report:
-    """Compare every byte of a saved record with its manifest. Raises RecordError only if `folder` is no folder."""
+    """Compare every byte of a saved record or audit with its manifest. Raises RecordError only if `folder` is none.
+
+    What lives on beside a finished audit, such as its store and the decisions of reviewers, is not looked at.
+    """
     folder = existing(folder)
     try:
-        names = _names(folder)
         manifest = read_manifest(folder)
+        listed = listing(manifest)
+        names = _names(folder, {str(parent) for entry in listed for parent in PurePosixPath(entry.name).parents})
     except Damage as damage:
         return Report((FileReport(MANIFEST, damage.status, damage.detail), *_unlisted(folder, damage.detail)))
     files = [FileReport(MANIFEST, "intact")]
-    listed = listing(manifest)
     for entry in listed:
         try:
             for _piece in pieces(folder, entry):
@@ -84,7 +90,8 @@ def verify(folder: str | Path) -> Report:
             files.append(FileReport(entry.name, "intact"))
         except Damage as damage:
             files.append(FileReport(entry.name, damage.status, damage.detail))
-    strangers = sorted(names - {MANIFEST} - {entry.name for entry in listed})
+    alive = {name for name in names if manifest["kind"] == AUDIT and ALIVE.fullmatch(name)}
+    strangers = sorted(names - alive - {MANIFEST} - {entry.name for entry in listed})
     return Report((*files, *(FileReport(name, "unlisted", "not in the manifest; not opened") for name in strangers)))
 
 
@@ -121,14 +128,17 @@ def pieces(folder: Path, entry: Listed) -> Iterator[bytes]:
     if digest.hexdigest() != entry.sha256:
         raise Damage("changed", "its bytes are not those that were saved")
     if entry.name.endswith(".npy"):
-        map_shape(head, size)
-    else:
+        (maps_shape if "/" in entry.name else map_shape)(head, size)
+    elif entry.name.endswith(".png"):
         check_png(head)
 
 
 def _look(folder: Path, name: str) -> int:
     """Size of a regular file, without opening it or following a link. Raises Damage."""
     try:
+        for parent in PurePosixPath(name).parents[:-1]:
+            if not stat.S_ISDIR(os.lstat(folder / parent).st_mode):
+                raise Damage("unverifiable", "it lies behind a link or a file; not opened")
         facts = os.lstat(folder / name)
     except FileNotFoundError:
         raise Damage("missing", "it is not in the folder") from None
@@ -157,14 +167,21 @@ def _read(folder: Path, name: str, size: int) -> Iterator[bytes]:
         raise Damage("unverifiable", f"it cannot be read ({error.strerror})") from None
 
 
-def _names(folder: Path) -> set[str]:
-    names = set()
+def _names(folder: Path, parents: Container[str] = ()) -> set[str]:
+    """What `folder` holds, and what the `parents` in it hold. No other folder is entered, and no link followed."""
+    names, inside = set(), [PurePosixPath()]
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                names.add(entry.name)
-                if len(names) > ENTRIES_LIMIT:
-                    raise Damage("unverifiable", f"its folder holds more than {ENTRIES_LIMIT:,} entries")
+        while inside:
+            place = inside.pop()
+            with os.scandir(folder / place) as entries:
+                for entry in entries:
+                    name = str(place / entry.name)
+                    if name in parents and entry.is_dir(follow_symlinks=False):
+                        inside.append(PurePosixPath(name))
+                    else:
+                        names.add(name)
+                    if len(names) > ENTRIES_LIMIT:
+                        raise Damage("unverifiable", f"its folder holds more than {ENTRIES_LIMIT:,} entries")
     except OSError as error:
         raise Damage("unverifiable", f"its folder cannot be listed ({error.strerror})") from None
     return names

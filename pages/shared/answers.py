@@ -75,8 +75,9 @@ def maps(visitor: Session, wanted: Posed) -> tuple[dict[str, Explanation], list[
     found = work(visitor.maps, list(wanted), start, "map")
     explained = {key: one.explanation for key, one in found.items()}
     if explained:
-        sent = sum(max(1, job.done) for job in {one.work for one in found.values()})
-        passes = " · 1 pass through the network" if sent == 1 else f" · {sent:,} passes through the network"
+        sent = sum(max(1, job.done) for job in {one.work for one in found.values()} if job is not None)
+        passes = f" · {sent:,} passes through the network" if sent else " · known from before"
+        passes = " · 1 pass through the network" if sent == 1 else passes
         targets = {str(e.target) for e in explained.values()}
         models = {digest(model=identity(wanted[key][0].model)): wanted[key][0].model.name for key in explained}
         about = [some(len(explained), "map")]

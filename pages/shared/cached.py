@@ -13,24 +13,27 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 
-from pages.shared.errors import plain
+from pages.shared.errors import LOG, plain
 from pages.shared.shelf import Shelf
-from xai_core.errors import AuditError, ModelError
+from xai_core.errors import AuditError, ModelError, StoreError
 
 if TYPE_CHECKING:
     from xai_core.models import Model
     from xai_core.records import Explanation
+    from xai_core.unit_store import UnitStore
 
+T = TypeVar("T")
 SEED = 0  # of random weights
 DOWNLOAD = "SECOND_LOOK_DOWNLOAD"  # set to 1, the page may download pretrained weights; else only what is here is used
 MOST_PARAMETERS = 500_000_000  # 2 GB in memory: a name typed by a visitor shall not exhaust the machine
 shelf = Shelf()  # of this process: every visitor's models
-_importing = threading.Lock()
+_importing, _opening = threading.Lock(), threading.Lock()
 _imported = False
+_stores: dict[str, UnitStore | None] = {}
 
 
 def digest(**parts: Any) -> str:
@@ -83,6 +86,11 @@ def model(name: str, random: bool, task: str = "") -> Model:
         return shelf.get(key, name, lambda: _loaded(name, random, task))
 
 
+def held(name: str, random: bool, task: str = "") -> Model:
+    """The same for work in a thread, by a name that `model` has opened before."""
+    return shelf.get(digest(model=name, random=random, task=task), name, lambda: _loaded(name, random, task))
+
+
 def check_size(name: str, parameters: int) -> None:
     """Raise ModelError for a network that is too large for a page that several visitors share."""
     if parameters > MOST_PARAMETERS:
@@ -111,6 +119,21 @@ def _loaded(name: str, random: bool, task: str) -> Model:
         ) from error
 
 
+def unit_store(folder: Path) -> UnitStore | None:
+    """The answers that are kept in `folder`, opened once. None where that fails: the log says so, once."""
+    from xai_core.unit_store import UnitStore
+
+    address = str(folder.absolute())
+    with _opening:
+        if address not in _stores:
+            try:
+                _stores[address] = UnitStore(address)
+            except StoreError as error:
+                LOG.warning("The pages work without kept answers. %s", error)
+                _stores[address] = None
+        return _stores[address]
+
+
 def same_for_all(explained: Mapping[str, Explanation]) -> str | None:
     """Which of these maps, by their keys, are nearly the same."""
     return _same_for_all(digest(maps=list(explained)), list(explained.values()))
@@ -127,6 +150,12 @@ def _same_for_all(key: str, _explanations: Sequence[Explanation]) -> str | None:
 def drawn(key: str, _draw: Callable[[], bytes]) -> bytes:
     """A picture that is drawn once. `key` holds everything that it shows."""
     return _draw()
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def shared(key: str, _make: Callable[[], T]) -> T:
+    """What is made once for all visitors, and never copied. `key` holds everything that it depends on."""
+    return _make()
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import cached, inputs, menu, panels, state, survey, targets
+from pages.shared import cached, inputs, jobs, menu, panels, state, survey, targets
 from pages.shared.answers import Asked, identity
 from pages.shared.cached import digest
 from pages.shared.errors import plain
+from pages.shared.known import Known
 from pages.shared.question import Looks, Network, Question
 from pages.shared.state import Session
 from xai_core.records import Image, Prediction, Target
@@ -126,8 +127,12 @@ def other_weights(visitor: Session, model: Model) -> None:
 
 
 def predict(visitor: Session, model: Model, image: Image) -> Prediction:
-    """What the model says, asked once per visitor and picture."""
+    """What the model says, asked once per visitor and picture, and not where that is known."""
     key = digest(image=image.sha256, model=identity(model))
     if key not in visitor.predictions:
-        visitor.predicted(key, xai.predict(model, image))
+        known = Known(jobs.units())
+        if (said := known.prediction(model, image)) is None:
+            said = xai.predict(model, image)
+            known.keep_prediction(model, image, said)
+        visitor.predicted(key, said)
     return visitor.predictions[key]

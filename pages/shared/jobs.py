@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pages.shared import cached, errors
+from pages.shared.known import Known, ScoreKey
 from pages.shared.state import Compared, Kept
 from xai_core.errors import AuditError, Cancelled
 from xai_core.records import Evidence, Explanation, Image, Prediction, Record, Score, Target
+from xai_core.store import AUDITS
 
 if TYPE_CHECKING:
     from pages.shared.answers import Asked
     from xai_core.methods import Method
     from xai_core.metrics import Metric
     from xai_core.models import Model
+    from xai_core.unit_store import UnitStore
 
 UNWATCHED_SECONDS = 150.0  # work that no page has asked about for so long is given up; background tabs ask each minute
 
@@ -108,45 +111,67 @@ class Work(Arriving[Kept]):
     def __init__(self, wanted: Mapping[str, tuple[Asked, Method]]) -> None:
         from xai_core.pipeline import cost_of, explain_many
 
-        by_target: dict[Any, dict[str, tuple[Asked, Method]]] = {}
-        for key, (asked, method) in wanted.items():
-            by_target.setdefault((_about(asked), asked.target), {})[key] = asked, method
-        groups: dict[Any, list[tuple[Target, list[str]]]] = {}
-        for (about, target), those in by_target.items():
-            methods = tuple(method for _, method in those.values())
-            groups.setdefault((about, methods), []).append((target, list(those)))
-        costs = [cost_of(wanted[rows[0][1][0]][0].model, methods, len(rows)) for (_, methods), rows in groups.items()]
-
         def work(progress: Progress, cancel: threading.Event) -> None:
-            for number, ((_, methods), rows) in enumerate(groups.items()):
-                asked, before = wanted[rows[0][1][0]][0], sum(costs[:number])
+            known = Known(units())
+            found = known.maps(wanted)
+            self.arrived.extend((key, Kept(explanation)) for key, explanation in found.items())
+            groups = _together({key: one for key, one in wanted.items() if key not in found})
+            costs = [cost_of(wanted[rows[0][1][0]][0].model, methods, len(rows)) for methods, rows in groups]
+            self.total = sum(costs)
+            for number, (methods, rows) in enumerate(groups):
+                asked, before, fresh = wanted[rows[0][1][0]][0], sum(costs[:number]), list[Explanation]()
 
                 def heard(done: int, _: int, before: int = before) -> None:
                     progress(before + done, self.total)
 
-                def made(i: int, by: int, explanation: Explanation, rows: Rows = rows) -> None:
+                def said(_: int, prediction: Prediction, asked: Asked = asked) -> None:
+                    if known.prediction(asked.model, asked.image) is None:
+                        known.keep_prediction(asked.model, asked.image, prediction)
+
+                def made(
+                    i: int, by: int, explanation: Explanation, rows: Rows = rows, fresh: list[Explanation] = fresh
+                ) -> None:
                     self.arrived.append((rows[i][1][by], Kept(explanation, self)))
+                    fresh.append(explanation)
 
                 def failed(i: int, by: int, error: AuditError, rows: Rows = rows) -> None:
                     self.arrived.append((rows[i][1][by], str(error)))
 
-                explain_many(
-                    asked.model,
-                    [asked.image] * len(rows),
-                    methods,
-                    [target for target, _ in rows],
-                    seed=asked.seed,
-                    background_images=asked.background,
-                    progress=heard,
-                    cancel=cancel,
-                    each=made,
-                    failed=failed,
-                )
+                try:
+                    explain_many(
+                        asked.model,
+                        [asked.image] * len(rows),
+                        methods,
+                        [target for target, _ in rows],
+                        seed=asked.seed,
+                        background_images=asked.background,
+                        progress=heard,
+                        cancel=cancel,
+                        each=made,
+                        failed=failed,
+                        said=said,
+                    )
+                finally:
+                    known.keep_maps((asked.model, explanation) for explanation in fresh)
 
-        super().__init__(work, list(wanted), sum(costs), models=[asked.model for asked, _ in wanted.values()])
+        super().__init__(work, list(wanted), models=[asked.model for asked, _ in wanted.values()])
 
 
 Rows = Sequence[tuple[Target, Sequence[str]]]  # a target, and the key of its map by each method
+
+
+def _together(
+    wanted: Mapping[str, tuple[Asked, Method]],
+) -> list[tuple[tuple[Method, ...], list[tuple[Target, list[str]]]]]:
+    """What is asked by the same methods of one picture and model: those methods, and the targets with their keys."""
+    by_target: dict[Any, dict[str, tuple[Asked, Method]]] = {}
+    for key, (asked, method) in wanted.items():
+        by_target.setdefault((_about(asked), asked.target), {})[key] = asked, method
+    groups: dict[Any, list[tuple[Target, list[str]]]] = {}
+    for (about, target), those in by_target.items():
+        methods = tuple(method for _, method in those.values())
+        groups.setdefault((about, methods), []).append((target, list(those)))
+    return [(methods, rows) for (_, methods), rows in groups.items()]
 
 
 def _about(asked: Asked) -> tuple[Any, ...]:
@@ -165,23 +190,39 @@ class Weighing(Arriving[Evidence]):
         def work(progress: Progress, cancel: threading.Event) -> None:
             from xai_core.evidence import weigh_many
 
+            known = Known(units())
             for number, those in enumerate(groups.values(), 1):
-                keys, (asked, _) = list(those), next(iter(those.values()))
+                asked, _ = next(iter(those.values()))
+                found = known.evidence(asked.model, {key: e for key, (_, e) in those.items()}, asked.seed)
+                self.arrived.extend(found.items())
+                left = {key: e for key, (_, e) in those.items() if key not in found}
+                keys, fresh = list(left), list[tuple[Explanation, Evidence]]()
                 if len(groups) > 1:
                     self.stage = f"Model {number} of {len(groups)}"
 
-                def weighed(one: int, evidence: Evidence, keys: Sequence[str] = keys) -> None:
+                def weighed(
+                    one: int,
+                    evidence: Evidence,
+                    keys: Sequence[str] = keys,
+                    left: Mapping[str, Explanation] = left,
+                    fresh: list[tuple[Explanation, Evidence]] = fresh,
+                ) -> None:
                     self.arrived.append((keys[one], evidence))
+                    fresh.append((left[keys[one]], evidence))
 
-                weigh_many(
-                    asked.model,
-                    [explanation for _, explanation in those.values()],
-                    seed=asked.seed,
-                    background_images=asked.background,
-                    progress=progress,
-                    cancel=cancel,
-                    each=weighed,
-                )
+                try:
+                    if left:
+                        weigh_many(
+                            asked.model,
+                            list(left.values()),
+                            seed=asked.seed,
+                            background_images=asked.background,
+                            progress=progress,
+                            cancel=cancel,
+                            each=weighed,
+                        )
+                finally:
+                    known.keep_evidence(asked.model, fresh, asked.seed)
 
         super().__init__(work, list(explained), models=[asked.model for asked, _ in explained.values()])
 
@@ -206,19 +247,29 @@ class Scoring(Arriving[Score]):
         def work(progress: Progress, cancel: threading.Event) -> None:
             from xai_core.scoring import score_many
 
-            self.stage = "Scoring"
-            found = score_many(
-                model,
-                list(explained.values()),
-                metrics,
-                masks=masks,
-                seed=seed,
-                background_images=background,
-                progress=progress,
-                cancel=cancel,
-            )
-            for one, scores in zip(explained, found, strict=True):
-                self.arrived.extend((keys[one, by.name], score) for by, score in zip(metrics, scores, strict=True))
+            self.stage, known = "Scoring", Known(units())
+            mask = next((one.sha256 for one in masks.values()), "")
+            scores = known.scores(model, explained, metrics, mask, seed)
+            asked_for = [by for by in metrics if not any(place.metric == by.name for place in scores)]
+            if asked_for:
+                made = score_many(
+                    model,
+                    list(explained.values()),
+                    asked_for,
+                    masks=masks,
+                    seed=seed,
+                    background_images=background,
+                    progress=progress,
+                    cancel=cancel,
+                )
+                fresh = {
+                    ScoreKey(one, by.name): score
+                    for one, row in zip(explained, made, strict=True)
+                    for by, score in zip(asked_for, row, strict=True)
+                }
+                known.keep_scores(model, explained, asked_for, fresh, mask, seed)
+                scores |= fresh
+            self.arrived.extend((keys[place], score) for place, score in scores.items())
 
         super().__init__(work, due, models=[model])
 
@@ -287,6 +338,16 @@ class Survey(Job):
 def store() -> Path:
     """The folder of saved records."""
     return Path(os.environ.get("SECOND_LOOK_RECORDS") or Path(__file__).resolve().parents[2] / "records")
+
+
+def audits() -> Path:
+    """The folder of the audits that were begun on the page, and of the answers that they share with it."""
+    return store() / AUDITS
+
+
+def units() -> UnitStore | None:
+    """The answers that are kept for all visitors; None where they cannot be."""
+    return cached.unit_store(audits() / "units")
 
 
 def saving(record: Record, store: Path, name: str) -> Task:

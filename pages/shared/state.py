@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import streamlit as st
 
+from pages.shared.audit_data import Auditing
 from pages.shared.question import Looks, Question
+from pages.shared.review_view import Reviewing
 from xai_core.records import Evidence, Explanation, Image, Prediction, Score
 
 if TYPE_CHECKING:
@@ -34,10 +36,10 @@ KEPT_BYTES = 400_000_000  # of one visitor's files with several frames
 
 @dataclass(frozen=True)
 class Kept:
-    """A map, and the work that made it."""
+    """A map, and the work that made it; None where it was known before."""
 
     explanation: Explanation
-    work: Job
+    work: Job | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,9 @@ class Session:
     looks: dict[str, Looks] = field(default_factory=lambda: {"maps": Looks(), "compared": Looks(shared=True)})
     looks_given: int = 0  # how many times a record has brought its own
     mistakes: list[str] = field(default_factory=list)  # sentences that stay until they are dismissed
+    reviewing: Reviewing = field(default_factory=Reviewing)
+    auditing: Auditing = field(default_factory=Auditing)
+    made: Answers[Kept] = field(default_factory=lambda: Answers(KEPT_MAPS))  # for cases of runs
     opened: str = ""  # folder name of the record that is open
     reports: dict[str, Report] = field(default_factory=dict)  # of verifying, by folder name
     menu: dict[str, Page] = field(default_factory=dict)
@@ -176,7 +181,7 @@ class Session:
 
     @property
     def _answers(self) -> tuple[Answers[Any], ...]:
-        return self.maps, self.scores, self.evidence, self.comparisons
+        return self.maps, self.scores, self.evidence, self.comparisons, self.made
 
     def predicted(self, digest: str, prediction: Prediction) -> None:
         """Remember a prediction."""

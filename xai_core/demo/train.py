@@ -7,7 +7,6 @@ those of the shipped one; weights are not equal to the last bit, because process
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+from xai_core.statistics import share_of
 
 if TYPE_CHECKING:
     import torch
@@ -337,11 +338,9 @@ def answers(module: torch.nn.Module, pixels: np.ndarray, mean: Sequence[float], 
 
 def share(right: np.ndarray) -> dict[str, Any]:
     """(n,) bool -> the share that is true, with its 95 % Wilson interval."""
-    n, accuracy, z = len(right), float(right.mean()), 1.959964
-    middle = accuracy + z * z / (2 * n)
-    reach = z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
-    bounds = ((middle + sign * reach) / (1 + z * z / n) for sign in (-1, 1))
-    return {"accuracy": round(accuracy, 4), "n": n, "interval": [round(min(max(b, 0.0), 1.0), 4) for b in bounds]}
+    found = share_of(right)
+    bounds = [round(bound, 4) for bound in (found.low, found.high) if bound is not None]
+    return {"accuracy": round(float(right.mean()), 4), "n": found.n, "interval": bounds}
 
 
 def by_group(right: np.ndarray, groups: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,499 @@
+"""Audit a set: choose pictures, models, methods and metrics, see what that costs, and watch this server's audits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.shared import (
+    audit_data,
+    cached,
+    errors,
+    inputs,
+    jobs,
+    menu,
+    metric_menu,
+    samples,
+    scores,
+    state,
+    survey,
+)
+from pages.shared.answers import identity, some
+from pages.shared.audit_data import Source
+from pages.shared.audit_line import Audit, Line
+from pages.shared.cached import digest
+from pages.shared.errors import plain
+from pages.shared.question import MOST_MODELS
+from pages.shared.review_view import View
+from pages.shared.state import Session
+from xai_core.errors import AuditError
+
+if TYPE_CHECKING:
+    from pages.shared.audit_run import Wanted
+    from xai_core.auditing import Progress
+    from xai_core.cases import CaseSet
+    from xai_core.methods import Method
+    from xai_core.metrics import Metric
+    from xai_core.runs import Listed
+
+SECONDS = 1.0  # between two looks at the audits under way
+MOST_LISTED = 50  # files that were refused
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,59}")
+RESERVED = {"units"}
+SOURCES = {"samples": "Samples", "files": "Files or a zip", "folder": "A folder", "server": "On this server"}
+TARGETS = {"predicted": "The predicted class", "true": "The true class"}
+WEIGHS = {"none": "No maps", "wrong": "Maps of misclassified pictures", "all": "All maps"}
+line = Line()  # of this process: every visitor's
+
+
+def panel(visitor: Session) -> None:
+    """The audits under way, those that can be gone on with, and the form that begins another."""
+    _under_way()
+    for one in line.ended:
+        _ended(visitor, one)
+    _unfinished(visitor)
+    auditing = visitor.auditing
+
+    def turn() -> None:
+        auditing.open = not auditing.open
+
+    label, icon = ("Close", ":material/close:") if auditing.open else ("Audit a set", ":material/playlist_add:")
+    st.button(label, key="audit form", icon=icon, on_click=turn)
+    if auditing.open:
+        with st.container(border=True, key="audit a set"), errors.shown_here():
+            _form(visitor)
+
+
+# ---- what goes on --------------------------------------------------------------------------------------------------
+
+
+def _under_way() -> None:
+    """How far every audit is, for everybody, drawn anew each second while there is one."""
+    turns = line.turns
+
+    @st.fragment(run_every=SECONDS if line.due else None)
+    def watch() -> None:
+        if line.turns != turns:
+            st.rerun()
+        for place, one in enumerate(line.due):
+            with st.container(key=f"audit under way {place}"):
+                _progress(one, place)
+
+    watch()
+
+
+def _progress(one: Audit, place: int) -> None:
+    progress = one.progress
+    share = min(1.0, progress.done / progress.total) if progress is not None and progress.total else 0.0
+    if one.cancel.is_set():
+        said = "Stopping after this batch"
+    elif place:
+        said = "Waits for the audit before it" if place == 1 else f"Waits for the {place} audits before it"
+    else:
+        said = "Opening the models" if progress is None else words(progress)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(share, text=f"**{plain(one.name)}** · {said}")
+        with st.popover("Cancel", key=f"cancel audit {place}", icon=":material/stop_circle:", width="content"):
+            st.markdown("Stop this audit for everybody? What is done is kept, and it can be resumed.")
+            st.button(
+                "Stop the audit",
+                key=f"stop audit {place}",
+                type="primary",
+                on_click=line.stop,
+                args=(one,),
+                disabled=one.cancel.is_set(),
+            )
+
+
+def words(progress: Progress) -> str:
+    """How far an audit is."""
+    parts = [
+        progress.stage,
+        f"{progress.done:,} of {'about ' if progress.done < progress.total else ''}{progress.total:,} answers",
+        f"{progress.pictures:,} of {some(progress.cases, 'picture')}",
+    ]
+    if progress.found:
+        parts.append(f"{progress.found:,} known from before")
+    if (pace := progress.pictures_per_second) is not None:
+        parts.append(f"{pace:.2g} a second")
+    if progress.passes:
+        parts.append(f"{progress.passes:,} passes")
+    if progress.done < progress.total and (left := progress.seconds_left) is not None:
+        parts.append(f"about {_duration(left)} left")
+    return " · ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _ended(visitor: Session, one: Audit) -> None:
+    """What became of an audit, until somebody dismisses it. Those that can be resumed are listed by themselves."""
+    if one.state == "stopped" or (one.state == "failed" and not one.problem):
+        return
+
+    def review() -> None:
+        visitor.reviewing.view = View(run=one.name)
+        visitor.reviewing.given += 1
+        line.dismiss(one)
+
+    with st.container(horizontal=True, vertical_alignment="center", key=f"ended {one.name}"):
+        if one.state == "failed":
+            st.error(f"**{plain(one.name)}** failed. {plain(one.problem)}", icon=":material/error:")
+        else:
+            st.success(f"**{plain(one.name)}** is done.", icon=":material/check_circle:")
+            st.button("Review it", key=f"review {one.name}", type="primary", on_click=review)
+        st.button("Dismiss", key=f"dismiss {one.name}", icon=":material/close:", on_click=line.dismiss, args=(one,))
+
+
+def _unfinished(visitor: Session) -> None:
+    """The runs that were stopped, failed, or died with their process."""
+    due = {one.name for one in line.due}
+    open_ends = [one for one in _runs() if one.run and one.run.facts["status"] != "done" and one.folder.name not in due]
+    if not open_ends:
+        return
+    with st.expander(f"Not finished · {len(open_ends)}", icon=":material/pause_circle:", key="unfinished"):
+        for one in open_ends:
+            assert one.run is not None
+            facts, name = one.run.facts, one.folder.name
+            progress = facts.get("progress", {})
+            status = {"stopped": "stopped", "failed": "failed"}.get(str(facts["status"]), "ended without a word")
+            reached = f"{progress.get('done', 0):,} of about {progress.get('total', 0):,} answers"
+            with st.container(horizontal=True, vertical_alignment="center", key=f"unfinished {name}"):
+                st.markdown(f"**{plain(name)}** · {status} · {reached}. {plain(facts.get('problem', ''))}")
+                st.button(
+                    "Resume", key=f"resume {name}", icon=":material/resume:", on_click=_resume, args=(visitor, name)
+                )
+
+
+def _runs() -> list[Listed]:
+    from xai_core.runs import list_runs
+
+    return list_runs(jobs.audits()) if jobs.audits().is_dir() else []
+
+
+@errors.kept
+def _resume(visitor: Session, name: str) -> None:
+    from pages.shared.audit_run import wanted_again
+
+    line.join(name, wanted_again(name, visitor.own_models).work)
+
+
+# ---- the form ------------------------------------------------------------------------------------------------------
+
+
+def _form(visitor: Session) -> None:
+    source, cases = _pictures(visitor)
+    if cases is None or source is None:
+        return
+    with st.spinner("Loading the libraries (once, some seconds)"):
+        cached.load_core()
+    left, right = st.columns(2, gap="large")
+    with left:
+        chosen = _models(visitor, source)
+        model = chosen[0].model
+        labelled = any(case.label is not None for case in cases.cases)
+        target = _target(chosen, labelled)
+        weigh = _weigh(labelled)
+        controls = st.toggle(
+            "Controls",
+            True,
+            key="audit controls",
+            help="Maps that know nothing of the model, scored beside the others.",
+        )
+        seed = inputs.seed()
+    with right:
+        methods, refused = menu.methods(model, visitor, survey.known(visitor, model))
+        for label, why in refused:
+            st.caption(f"{plain(label)} is left out. {plain(why)}")
+        metrics = metric_menu.metrics(any(case.read_mask is not None for case in cases.cases))
+        background = _background(methods, model.name)
+    name = _name(visitor, cases)
+    kept = source.kind == "upload" and st.checkbox(
+        "Keep the pictures with the run, so that it can be resumed later",
+        key="audit keep",
+        help="Else, whoever resumes it gives them again.",
+    )
+    if source.kind == "upload":
+        st.caption(
+            "Everybody who can open this page sees the run. It keeps on this server what the models saw of each "
+            "picture, and the maps; whoever deletes its folder deletes all of it."
+        )
+    _estimate(chosen, cases, methods, metrics, weigh, controls)
+    from pages.shared.audit_run import Shelved, Wanted
+
+    wanted = Wanted(
+        name=name,
+        source=source,
+        models=[
+            visitor.own_models.get(one.model.name)
+            or Shelved(name=one.model.name, pretrained=not one.random, task=one.task or None)
+            for one in chosen
+        ],
+        methods=[method.to_dict() for method in methods],
+        metrics=[metric.to_dict() for metric in metrics],
+        target=target,
+        weigh=weigh,  # type: ignore[arg-type]
+        controls=controls,
+        seed=seed,
+        background=background,
+        cases=cases,
+        kept=visitor.auditing.files if kept else (),
+    )
+    problem = _problem(wanted, chosen)
+    if problem:
+        st.info(plain(problem), icon=":material/tune:")
+    st.button(
+        f"Audit {some(len(cases.cases), 'picture')}",
+        key="audit start",
+        type="primary",
+        icon=":material/play_arrow:",
+        on_click=_start,
+        args=(visitor, wanted),
+        disabled=bool(problem),
+    )
+
+
+def _problem(wanted: Wanted, chosen: Sequence[inputs.Chosen]) -> str:
+    """Why this cannot be begun, if it cannot."""
+    if len({digest(model=identity(one.model)) for one in chosen}) < len(chosen):
+        return "Two of the models are the same network. Choose another."
+    if not wanted.methods:
+        return "Choose a method."
+    if not NAME.fullmatch(wanted.name) or wanted.name in RESERVED:
+        return (
+            "Name the run with up to 60 letters, digits, spaces, dots, dashes and underscores, a letter or digit first."
+        )
+    there = next((one for one in _runs() if one.folder.name == wanted.name), None)
+    if there is not None and (there.run is None or there.run.facts["status"] == "done"):
+        return f"A run called {wanted.name} exists. Choose another name."
+    return ""
+
+
+@errors.kept
+def _start(visitor: Session, wanted: Wanted) -> None:
+    line.join(wanted.name, wanted.work)
+    auditing = visitor.auditing
+    auditing.open, auditing.files, auditing.read = False, (), ("", "")
+    state.put("audit name", None)
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------------
+
+
+def _pictures(visitor: Session) -> tuple[Source | None, CaseSet | None]:
+    """Choose the pictures, and say what was read; None where there are none yet."""
+    folders = audit_data.offered()
+    kinds = [kind for kind in SOURCES if kind != "server" or folders]
+    state.start_with("audit source", kinds[0])
+    kind = st.segmented_control(
+        "Pictures", kinds, format_func=SOURCES.__getitem__, key="audit source", persist_state="session", required=True
+    )
+    if kind == "samples":
+        families = [one for one in samples.FAMILIES if any(s.family == one for s in samples.samples().values())]
+        which = st.selectbox(
+            "Samples",
+            families,
+            format_func=samples.FAMILIES.__getitem__,
+            key="audit family",
+            persist_state="session",
+            on_change=_fit,
+            args=(visitor,),
+        )
+        source = Source("samples", str(which))
+    elif kind == "server":
+        which = st.selectbox("Folder", folders, format_func=_folder_name, key="audit folder", persist_state="session")
+        source = Source("server", str(which))
+    else:
+        if not _uploaded(visitor, kind == "folder"):
+            return None, None
+        source = Source("upload")
+    found = _read(visitor, source)
+    if isinstance(found, str):
+        st.error(plain(found), icon=":material/error:")
+        return None, None
+    _said(found)
+    return source, found
+
+
+def _folder_name(folder: str) -> str:
+    return Path(folder).name
+
+
+def _fit(visitor: Session) -> None:
+    """Let the first model be the one that knows the samples, as long as nobody chose one."""
+    if (fitting := inputs.FITTING.get(str(state.value("audit family")))) and 0 not in visitor.models_chosen:
+        state.put("model", fitting)
+
+
+def _uploaded(visitor: Session, folder: bool) -> bool:
+    """Take an upload; whether there is one. The uploader is empty again, and the files are held once."""
+    auditing = visitor.auditing
+    if not auditing.files:
+        files = st.file_uploader(
+            "A folder with class folders, or with labels.csv" if folder else "Pictures with labels.csv, or one zip",
+            accept_multiple_files="directory" if folder else True,
+            key=f"audit upload {folder} {auditing.taken}",
+            help="labels.csv has the columns file and label, and any others to group by. Without it, folders are "
+            "classes.",
+        )
+        if not files:
+            return False
+        auditing.taken += 1
+        if (size := sum(file.size for file in files)) > audit_data.MOST_BYTES:
+            visitor.say(
+                f"The upload has {size / 1e6:,.0f} MB; this page takes {audit_data.MOST_BYTES / 1e6:,.0f}. Audit it on "
+                "the command line, or ask whoever runs this server to offer the folder."
+            )
+        else:
+            auditing.files = tuple((file.name, file.getvalue()) for file in files)
+            auditing.read = "", ""
+        st.rerun()
+
+    def give_up() -> None:
+        auditing.files, auditing.read = (), ("", "")
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        size = sum(len(content) for _, content in auditing.files)
+        st.caption(f"{some(len(auditing.files), 'file')}, {size / 1e6:,.1f} MB")
+        st.button("Remove the files", key="remove files", icon=":material/delete:", on_click=give_up)
+    return True
+
+
+def _read(visitor: Session, source: Source) -> CaseSet | str:
+    """The set, read once, or why it cannot be."""
+    auditing = visitor.auditing
+    key = f"{source.kind} {source.which} {auditing.taken}"
+    if auditing.read[0] != key:
+        try:
+            auditing.read = key, audit_data.cases_of(source, auditing.files)
+        except AuditError as error:
+            auditing.read = key, str(error)
+    return auditing.read[1]
+
+
+def _said(cases: CaseSet) -> None:
+    """What was read: pictures, labels, columns, what was assumed, and what was refused."""
+    labels: dict[str, int] = {}
+    for case in cases.cases:
+        if case.label is not None:
+            labels[case.label] = labels.get(case.label, 0) + 1
+    about = [f"**{some(len(cases.cases), 'picture')}**"]
+    if labels:
+        shown = [f"{plain(label)} {count:,}" for label, count in sorted(labels.items(), key=lambda one: -one[1])[:12]]
+        more = f" and {len(labels) - 12} more" if len(labels) > 12 else ""
+        about.append(f"{some(len(labels), 'label')}: {', '.join(shown)}{more}")
+    if cases.columns:
+        about.append(f"columns: {plain(', '.join(cases.columns))}")
+    st.markdown(" · ".join(about))
+    for sentence in cases.said:
+        st.caption(plain(sentence))
+    if cases.refused:
+        with st.expander(f"Refused · {len(cases.refused)}", icon=":material/block:", key="refused files"):
+            st.markdown("\n".join(f"- {plain(name)} {plain(why)}" for name, why in cases.refused[:MOST_LISTED]))
+            if len(cases.refused) > MOST_LISTED:
+                st.caption(f"and {len(cases.refused) - MOST_LISTED:,} more; all are listed in the run.")
+
+
+# ---- the question --------------------------------------------------------------------------------------------------
+
+
+def _models(visitor: Session, source: Source) -> list[inputs.Chosen]:
+    state.start_with("audit models", 1)
+    if 0 not in visitor.models_chosen and not state.value("model") and source.which in inputs.FITTING:
+        state.put("model", inputs.FITTING[source.which])
+    count = st.segmented_control(
+        "Models", list(range(1, MOST_MODELS + 1)), key="audit models", persist_state="session", required=True
+    )
+    return [inputs.model(visitor, slot) for slot in range(int(count or 1))]
+
+
+def _target(chosen: Sequence[inputs.Chosen], labelled: bool) -> str:
+    every = [list(one.model.labels) for one in chosen]
+    common = [label for label in every[0] if all(label in others for others in every[1:])]
+    offered = ["predicted", *(["true"] if labelled else []), *(one for one in common if one not in TARGETS)]
+    if state.value("audit target") not in offered:
+        state.put("audit target", "predicted")
+    return str(
+        st.selectbox(
+            "What is explained",
+            offered,
+            format_func=lambda one: TARGETS.get(one, one),
+            key="audit target",
+            persist_state="session",
+            help="Of each picture, for each model.",
+        )
+    )
+
+
+def _weigh(labelled: bool) -> str:
+    from xai_core.audit_cost import WEIGHED
+
+    state.start_with("audit weigh", "none")
+    weigh = st.selectbox(
+        "Weigh the evidence of",
+        list(WEIGHS),
+        format_func=WEIGHS.__getitem__,
+        key="audit weigh",
+        persist_state="session",
+        help=f"Holds a map against every check. About {WEIGHED} passes for each map.",
+    )
+    if weigh == "wrong" and not labelled:
+        st.caption("Without labels no picture counts as misclassified, so none is weighed.")
+    return str(weigh)
+
+
+def _background(methods: Sequence[Method], model: str) -> list[str]:
+    """The samples that methods compare with whose background is set to pictures."""
+    if not any("pictures" in method.to_dict().values() for method in methods):
+        return []
+    keys = [one.key for one in inputs.fitting(model)]
+    st.caption(f"Methods whose background is pictures compare with the {some(len(keys), 'sample')} that fit the model.")
+    return keys
+
+
+def _name(visitor: Session, cases: CaseSet) -> str:
+    """The name of the run; one is suggested for each set until the person types another."""
+    auditing = visitor.auditing
+    if auditing.named[0] != cases.name or not state.value("audit name"):
+        words = re.sub(r"[^A-Za-z0-9_.\-]+", "-", cases.name).strip("-._").lower()[:30] or "audit"
+        suggested = f"{words}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        if state.value("audit name") in (None, "", auditing.named[1]):
+            state.put("audit name", suggested)
+        auditing.named = cases.name, suggested
+    return str(st.text_input("Name of the run", key="audit name", max_chars=60)).strip()
+
+
+def _estimate(
+    chosen: Sequence[inputs.Chosen],
+    cases: CaseSet,
+    methods: Sequence[Method],
+    metrics: Sequence[Metric],
+    weigh: str,
+    controls: bool,
+) -> None:
+    """What it will cost, in passes."""
+    from xai_core.audit_cost import cost_per_picture
+
+    every = scores.controls(methods) if controls else list(methods)
+    costs = [cost_per_picture(one.model, every, metrics) for one in chosen]
+    count = len(cases.cases)
+    maps, scored = sum(one.maps for one in costs), sum(one.scores for one in costs)
+    weighing, units = sum(one.weighing for one in costs), sum(one.units for one in costs)
+    passes = count * (maps + scored + (weighing if weigh == "all" else 0))
+    said = (
+        f"About **{passes:,} passes** through the network for {count * units:,} answers: of each picture {maps:,} for "
+        f"its maps and {scored:,} for their scores"
+    )
+    if weigh == "all":
+        said += f", and {weighing:,} to weigh them"
+    elif weigh == "wrong":
+        said += f"; and {weighing:,} more to weigh those of each picture that is misclassified"
+    st.markdown(f"{said}. What is known from before is not computed again.")
