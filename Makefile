@@ -21,9 +21,10 @@ test: lint .venv/browser.ready
 quick: .venv/test.ready  ## the tests that take no long computing and no browser
 	@$(BIN)/python -m pytest $(WORKERS) -m "not slow and not browser"
 
-benchmark: .venv/test.ready  ## the cost of maps and scores against the libraries, as ratios
+benchmark: .venv/test.ready  ## the cost of maps, scores and audits against the libraries, as ratios
 	@$(BIN)/python -m tests.benchmarks.maps
 	@$(BIN)/python -m tests.benchmarks.scores resnet18 1
+	@$(BIN)/python -m tests.benchmarks.audit 1 3
 
 lint: .venv/test.ready
 	@$(BIN)/python -m ruff check .

@@ -429,7 +429,7 @@ def test_a_grid_shows_the_surest_mistakes_first_with_notice_and_scale(
     assert [one.wrong for one in shown] == [True, True, False, False, False]
     assert notice == NOTICE
     assert "5 of 6 pictures" in about
-    assert "2 are wrong" in about
+    assert "Wrong are 2" in about
     assert "demo-xray" in heading
     assert "✗ cat → =bird  96.5 %" in texts
     assert "cat → cat  57.6 %" in texts

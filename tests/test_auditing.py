@@ -260,6 +260,15 @@ def test_a_cancelled_audit_keeps_what_is_done_and_goes_on(models, tmp_path):
     assert run.facts["store_sha256"] == unbroken.facts["store_sha256"]
 
 
+def test_what_a_killed_audit_left_half_written_is_gone_after_the_next(pictures, models, tmp_path):
+    xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
+    for home in (tmp_path / "run", tmp_path / "run" / "arrays" / "one"):
+        (home / f".draft-{'a' * 32}").write_bytes(b"half")
+    assert not xai.verify(tmp_path / "run").ok
+    xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
+    assert xai.verify(tmp_path / "run").ok, str(xai.verify(tmp_path / "run"))
+
+
 def test_another_question_in_the_same_folder_is_refused_by_what_differs(pictures, models, tmp_path):
     xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
     with pytest.raises(SettingError, match=r"run holds an audit that asked something else: methods and seed differ"):

@@ -102,6 +102,12 @@ def test_a_confusion_matrix_is_scikit_learns_and_keeps_classes_that_nothing_is_o
     assert sum(n for _, _, n in found.cells) == 60
 
 
+def test_predicted_classes_that_nothing_is_of_stand_last() -> None:
+    found = confusion(["cow", "bee"], ["ant", "cow"], LABELS)
+    assert (found.rows, found.columns) == (("bee", "cow"), ("bee", "cow", "ant"))
+    assert found.counts.tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
 def test_the_reliability_curve_is_scikit_learns(strategy: str) -> None:
     chance = np.random.default_rng(3)
@@ -165,6 +171,8 @@ def test_a_confidence_on_an_edge_is_of_the_lower_bin() -> None:
     found = calibration(np.array([0.2, 1 / 3, 1.0, 0.0]), np.array([True] * 4), bins=3)
     assert [(one.n, one.confidence) for one in found.equal_width] == [(3, pytest.approx(0.8 / 4.5)), (1, 1.0)]
     assert (found.equal_width[0].low, found.equal_width[1].high) == (0.0, 1.0)
+    apart = calibration(np.array([0.5, 0.9]), np.array([True, False]), bins=2)
+    assert apart.error.mean == pytest.approx((0.5 + 0.9) / 2)
 
 
 def test_the_interval_of_a_calibration_error_allows_for_what_few_pictures_add() -> None:
@@ -213,6 +221,15 @@ def test_a_bootstrap_of_one_class_is_that_of_the_mean() -> None:
     ours, theirs = bootstrapped(lambda picked: float(x[picked].mean()), np.zeros(80)), mean_of(x)
     assert ours.mean == theirs.mean
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
+
+
+def test_a_measure_that_few_pictures_make_too_large_has_its_interval_mirrored() -> None:
+    x = np.random.default_rng(5).exponential(size=80)
+    plain = bootstrapped(lambda picked: float(x[picked].mean()), np.zeros(80), 1)
+    biased = bootstrapped(lambda picked: float(x[picked].mean()), np.zeros(80), 1, biased=True)
+    assert None not in (plain.mean, plain.low, plain.high)
+    assert (biased.low, biased.high) == pytest.approx((2 * plain.mean - plain.high, 2 * plain.mean - plain.low))  # type: ignore[operator]
+    assert (biased.low, biased.high) != pytest.approx((plain.low, plain.high), abs=1e-3)
 
 
 def test_many_pictures_are_drawn_in_pieces_and_as_they_would_be_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

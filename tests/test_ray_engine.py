@@ -370,8 +370,9 @@ def keep(unit):
 
 def forever():
     while True:
-        yield from made(worker, pictures(1))
+        yield from made(worker, images)
 
+images = pictures(1)
 worker = Worker([ModelSpec("small").load("cpu")], Question((xai.METHODS.build("saliency"),), weigh="none"))
 for outcome in engine("ray", workers=1).run(worker, SMALL, forever(), keep, threading.Event()):
     pass
@@ -393,5 +394,5 @@ def test_an_own_cluster_is_heard_by_this_machine_alone_and_goes_when_interrupted
         _, said = program.communicate(timeout=60)
     assert len(started) >= 5
     assert {address.removeprefix("::ffff:") for address in heard} == {"127.0.0.1"}
-    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert "\nKeyboardInterrupt" in said
     assert soon(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in started))

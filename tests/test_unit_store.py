@@ -214,8 +214,12 @@ def test_of_two_answers_that_differ_every_index_takes_the_same(tmp_path: Path) -
             store.put([answer(1, facts={"value": value})])
         with UnitStore("memory://two") as store:
             assert len(store) == 1
-            said.append((store.digest(), store.get([key(1)])[key(1)].facts["value"]))
+            given = store.get([key(1)])[key(1)]
+            said.append((store.digest(), given.facts["value"]))
     assert said[0] == said[1]
+    with UnitStore("memory://one") as store:  # and it is the one that is given
+        store.put([given])
+        assert store.digest() == said[0][0]
 
 
 # damage ---------------------------------------------------------------------------------------------------------------
@@ -306,6 +310,18 @@ def test_an_index_with_a_bad_sector_gives_no_wrong_answer(folder: Path) -> None:
             store.put(answers(*range(12)))
             assert len(store.get([key(number) for number in range(12)])) == 12
             assert store.digest() == truth
+
+
+@pytest.mark.parametrize("column", ["key", "content"])
+def test_a_letter_that_changes_in_the_index_changes_no_digest(column: str, folder: Path) -> None:
+    with UnitStore(folder) as store:
+        old = store._index.execute(f"SELECT {column} FROM units LIMIT 1").fetchone()[0].encode()
+    data = (folder / "index.sqlite").read_bytes()
+    assert data.count(old) == 1
+    (folder / "index.sqlite").write_bytes(data.replace(old, old[:-1] + (b"0" if old[-1:] != b"0" else b"1")))
+    with UnitStore(folder) as store:
+        assert store.digest() == expected_digest(*range(12))
+        assert holds(store, answers(*range(12)))
 
 
 def test_an_index_of_other_tables_is_made_again(folder: Path) -> None:

@@ -200,7 +200,7 @@ class _Report:
         known = any(line["right"] is not None for line in told)
         about = f"{len(shown)} of {len(told)} pictures, each as the model saw it, its map and both over one another."
         if known:
-            about += f" {len(wrong)} are wrong (✗, true → predicted): they come first, the surest of them first."
+            about += f" Wrong are {len(wrong)} (✗, true → predicted); they come first, the surest of them first."
         facts = self.audit.facts["models"][model]
         heading = f"{self.audit.names('methods')[method]}  ·  {facts['name']}"
         return figures.png(audit_figures.grid(shown, heading, audit_summary.notice(facts), about))

@@ -10,6 +10,7 @@ report is written (`audit_report`), the manifest last.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -138,9 +139,11 @@ def audit(
     folder.mkdir(exist_ok=True)
     with lease(folder, {"what": "audit"}):
         _check_folder(folder, facts)
+        for home in (folder, *(path for path in folder.glob("*/*") if path.parent.name in ("arrays", "grids"))):
+            durable.sweep(home, 0)  # nobody else works here: what is there was left by an audit that was killed
         running = _Running(folder, plan, facts, told, stop)
         with UnitStore(folder / "store" if store is None else store) as running.store:
-            running.go(runner.run(plan.worker, specs, running.parcels(), running.keep, stop))
+            running.go(lambda: runner.run(plan.worker, specs, running.parcels(), running.keep, stop))
     return open_run(folder)
 
 
@@ -171,12 +174,13 @@ class _Running:
         self.store: UnitStore
         self._write("running")  # before anything else lies in the folder: it is ours from now on
 
-    def go(self, outcomes: Iterator[Outcome]) -> None:
+    def go(self, work: Callable[[], Iterator[Outcome]]) -> None:
         """Take what comes in, until all is there; then write the report. Whatever happens, what is done is kept."""
         status, problem = "failed", ""
         try:
-            for outcome in outcomes:
-                self._take(outcome)
+            with contextlib.closing(work()) as outcomes:
+                for outcome in outcomes:
+                    self._take(outcome)
             self._flush()
             if not self.samples:
                 reasons = "; ".join(f"{name}: {why}" for name, why in self.refused[:3])

@@ -74,13 +74,16 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep(folder: Path) -> None:
-    """Remove the drafts of processes that were killed from `folder`: only what has our own name, a day old."""
+def sweep(folder: Path, seconds: float = DRAFT_SECONDS) -> None:
+    """Remove the drafts of processes that were killed from `folder`: only what has our own name, and is so old.
+
+    Whoever holds the folder alone may sweep it of drafts of any age.
+    """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if not DRAFT.fullmatch(entry.name) or entry.is_symlink():
                 continue
-            if time.time() - entry.stat(follow_symlinks=False).st_mtime <= DRAFT_SECONDS:
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime <= seconds:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,8 @@ class Cases:
 
     def column(self, model: str, name: str) -> np.ndarray:
         """One of OF_MODEL for every picture: text and None, or float64 and NaN."""
-        return self._columns[model][name]
+        values: np.ndarray = self._columns[model][name]
+        return values
 
     @cached_property
     def _columns(self) -> dict[str, dict[str, np.ndarray]]:
@@ -63,7 +64,8 @@ class Cases:
             values = frame[name].reindex(self.pictures)
             if name == "predicted":
                 return np.array([None if _empty(one) else str(one) for one in values], object)
-            return np.array(values.astype("float64"))
+            numbers: np.ndarray = np.array(values.astype("float64"))
+            return numbers
 
         return {model: {name: read(frame, name) for name in OF_MODEL} for model, frame in self._of.items()}
 
@@ -128,7 +130,7 @@ class Cases:
         """(n,) bool: what all filters leave but those that ask for decisions."""
         model, keep = view.model, np.ones(len(self), bool)
         sure = self.column(model, "confidence")
-        rules = {
+        rules: dict[str, Callable[[], np.ndarray]] = {
             "wrong": lambda: self.wrong(model),
             "right": lambda: self.column(model, "right") == 1,
             "disagree": self.disagree,

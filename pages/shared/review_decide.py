@@ -64,7 +64,8 @@ def keys(
 
     @errors.kept
     def decide(go_on: bool = False, **parts: Any) -> None:
-        before = {"flag": own.flag, "reason": own.reason, "note": own.note} if own else {}
+        now = next((one for one in book.latest(reviewer) if one.picture == view.case), None)
+        before: dict[str, Any] = {"flag": now.flag, "reason": now.reason, "note": now.note} if now else {}
         if before.get("reason") not in (None, "", *reasons):
             before["reason"] = ""  # its code is off the list by now
         book.decide(reviewer, view.case, cases.files[cases.places[view.case]], **{**before, **parts})
@@ -85,25 +86,29 @@ def keys(
 
     if not reviewer:
         st.info("Write your name in the sidebar to decide: every decision has an author.", icon=":material/badge:")
-    off = {"disabled": not reviewer, "width": "content"}
+    off: dict[str, Any] = {"disabled": not reviewer, "width": "content"}
     flagged = bool(own and own.flag)
-    with st.container(horizontal=True, gap="small", key="decide"):
+
+    def button(label: str, key: str, shortcut: str, chosen: bool, **parts: Any) -> None:
+        # What is chosen has a sign: the key on a coloured button could hardly be read.
+        icon = ":material/check_circle:" if chosen else None
         st.button(
-            "Flagged" if flagged else "Flag", key="flag", shortcut="F", icon=":material/flag:", on_click=decide,
-            kwargs={"flag": not flagged}, type="primary" if flagged else "secondary", **off,
-        )  # fmt: skip
+            f"**{label}**" if chosen else label,
+            key=key,
+            shortcut=shortcut,
+            icon=icon,
+            on_click=decide,
+            kwargs=parts,
+            **off,
+        )
+
+    with st.container(horizontal=True, gap="small", key="decide"):
+        button("Flagged" if flagged else "Flag", "flag", "F", flagged, flag=not flagged)
         for code, words in reasons.items():
             chosen = own is not None and own.reason == code
-            st.button(
-                plain(words), key=f"reason {code}", shortcut=code, on_click=decide, **off,
-                type="primary" if chosen else "secondary",
-                kwargs={"reason": "" if chosen else code, "go_on": not chosen},
-            )  # fmt: skip
+            button(plain(words), f"reason {code}", code, chosen, reason="" if chosen else code, go_on=not chosen)
         nothing = own is not None and not (own.flag or own.reason)
-        st.button(
-            "Nothing to note", key="nothing", shortcut="0", on_click=decide, type="primary" if nothing else "secondary",
-            kwargs={"flag": False, "reason": "", "go_on": True}, **off,
-        )  # fmt: skip
+        button("Nothing to note", "nothing", "0", nothing, flag=False, reason="", go_on=True)
         last = visitor.reviewing.last in decided
         st.button(
             "Undo", key="undo", shortcut="U", icon=":material/undo:", on_click=undo, width="content",
@@ -116,7 +121,9 @@ def keys(
 
     @errors.kept
     def noted() -> None:
-        decide(note=str(state.value(note) or ""))
+        words = str(state.value(note) or "")
+        if words.strip() != (own.note if own else ""):  # a field may be told to have changed when it was only replaced
+            decide(note=words)
 
     st.text_input(
         "Note", key=note, on_change=noted, max_chars=MOST_OF_A_NOTE, disabled=not reviewer,

@@ -213,9 +213,10 @@ def _keep(key: str, value: Any) -> None:
 @errors.kept
 def _take(visitor: Session, name: str, key: str) -> None:
     value = state.value(key)
-    taken = tuple(value) if isinstance(value, list | tuple) else value
-    page = {} if name in ("layout", "maps") else {"page": 1}
-    visitor.reviewing.view = replace(visitor.reviewing.view, **{name: taken, **page})
+    parts: dict[str, Any] = {name: tuple(value) if isinstance(value, list | tuple) else value}
+    if name not in ("layout", "maps"):
+        parts["page"] = 1
+    visitor.reviewing.view = replace(visitor.reviewing.view, **parts)
 
 
 @errors.kept

@@ -62,9 +62,13 @@ def begin(visitor: Session, order: Sequence[str]) -> None:
 
     with st.container(horizontal=True, vertical_alignment="center", key="begin"):
         st.button(
-            f"Review {some(len(order), 'case')}", key="begin review", type="primary", icon=":material/play_arrow:",
-            shortcut="Enter", on_click=go, disabled=not order,
-        )  # fmt: skip
+            f"Review {some(len(order), 'case')}",
+            key="begin review",
+            type="primary",
+            icon=":material/play_arrow:",
+            on_click=go,
+            disabled=not order,
+        )
 
 
 def one_page(visitor: Session, order: Sequence[str]) -> Sequence[str]:

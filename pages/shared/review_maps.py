@@ -40,8 +40,8 @@ def stored(cases: Cases, picture: str, methods: Sequence[str], later: Sequence[t
     run = cases.run
     asked: dict[str, str] = {}  # the model, by the key of a map
     for model in cases.models:
-        keys = [run.map_key(picture, model, method) for method in methods]
-        asked |= {key: model for key in keys if key is not None}
+        named = [run.map_key(picture, model, method) for method in methods]
+        asked |= {key: model for key in named if key is not None}
         asked |= {key: model for whose, key in later if whose == model}
     identities = {model: identity(run, model) for model in cases.models}
     said = {model: units.prediction_key(picture, identities[model]) for model in cases.models}

@@ -10,8 +10,9 @@ import streamlit as st
 from pages.shared import errors, review_filters, state
 from pages.shared.errors import plain
 from pages.shared.plots import MARGIN
-from pages.shared.review_cases import Cases, Confusion
+from pages.shared.review_cases import Cases
 from pages.shared.state import Session
+from xai_core.classification import Confusion
 
 CELL, SMALL = 40, 24  # pixels of a cell, and of one among many
 HEAD, SIDE, SLANT = 92, 132, 84  # pixels above a matrix, left of it, and right of it for the last slanted name

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -134,7 +134,7 @@ class Loop:
         layer = [self.network.get_submodule(model.default_layer or "")]
         self.layer, self.cams = layer, (GradCAM, LayerCAM)
         self.gradients, self.occlusion = IntegratedGradients(self.network), Occlusion(self.network)
-        self.seconds = Counter[str]()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def _count(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         self.sent += len(args[0])
@@ -303,8 +303,6 @@ def compare(pictures: int, rounds: int) -> None:
         print(f"\nforward passes a picture: {passes / pictures:.0f} ours, {theirs:.0f} in the loop", flush=True)
 
         floor = [_floor(model, passes / len(models) / pictures) for model in models]
-        for loop in plain:
-            loop.seconds.clear()
         works: list[Callable[[], object]] = [
             partial(audited, models, folder),
             partial(looped, plain, seen),
@@ -327,10 +325,10 @@ def compare(pictures: int, rounds: int) -> None:
     print(f"audit / its floor: {ratio(ours_took, floor_took)}\n", flush=True)
 
     parts = our_parts(models[0], images[0])
-    took = side_by_side(list(parts.values()), rounds)
+    own_took = side_by_side(list(parts.values()), rounds)
     runs = (rounds + 1) * pictures * len(models)
     print("| part, of one picture by one network | ours, ms | loop, ms | loop / ours |\n|---|---|---|---|")
-    for name, mine in zip(parts, took, strict=True):
+    for name, mine in zip(parts, own_took, strict=True):
         own, other = 1e3 * statistics.median(mine), 1e3 * sum(loop.seconds[name] for loop in plain) / runs
         print(f"| {name} | {own:.1f} | {other:.1f} | {other / own:.1f} |")
 
@@ -359,7 +357,7 @@ def small_audit(pictures: int) -> None:
     """In a process of its own: prints CPU seconds, those of the report, and the MB that it took at its highest."""
     import resource
 
-    from xai_core import auditing
+    from xai_core.audit_report import write_report
 
     torch.set_num_threads(1)
     network = nn.Sequential(
@@ -367,17 +365,16 @@ def small_audit(pictures: int) -> None:
     )
     model = xai.wrap_model(network, labels=xray.LABELS, input_size=(3, 32, 32), name="small", device="cpu")
     reported: list[tuple[float, int]] = []
-    report = auditing.write_report
 
     def highest() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def timed(*args: Any, **settings: Any) -> None:
         start, before = time.process_time(), highest()
-        report(*args, **settings)
+        write_report(*args, **settings)
         reported.append((time.process_time() - start, before))
 
-    with tempfile.TemporaryDirectory() as place, mock.patch.object(auditing, "write_report", timed):
+    with tempfile.TemporaryDirectory() as place, mock.patch("xai_core.auditing.write_report", timed):
         first, folder = Path(place) / "first", Path(place) / "set"
         for one, count in ((first, MEASURED_ON), (folder, pictures)):
             one.mkdir()

@@ -135,7 +135,6 @@ def test_everybody_sees_an_audit_and_it_is_stopped_and_gone_on_with(
     [bar] = [one.proto.text for one in other.get("progress")]
     assert "shared" in bar
     assert "of 2 pictures" in bar
-    assert "passes" in bar
     waiting = begin(opened(), "second")
     texts = [one.proto.text for one in waiting.get("progress")]
     assert "Waits for the audit before it" in texts[1]

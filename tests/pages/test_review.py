@@ -193,11 +193,13 @@ def test_cases_are_decided_one_after_the_other_and_the_decisions_survive(review,
         (FILES[4], False, "", ""),
     ]
     again = named(review(show="wrong", case=pictures[FILES[1]]))
-    assert "Flagged" in [one.label for one in again.button]
-    assert [one.proto.type for one in again.button if one.key == "reason 8"] == ["primary"]
+    assert "**Flagged**" in [one.label for one in again.button]
+    assert [one.label for one in again.button if one.key.startswith("reason") and "**" in one.label] == [
+        "**model error**"
+    ]
     assert "model error" in words(again)
     other = named(review(show="wrong", case=pictures[FILES[1]]), "Ben")
-    assert "Flagged" not in [one.label for one in other.button]
+    assert "**Flagged**" not in [one.label for one in other.button]
 
 
 def test_decisions_need_a_name(review, run, pictures):

@@ -1,7 +1,7 @@
 """Where audit work runs. An engine only hands parcels to workers; everything else is shared code.
 
-    local    in this process, on its device
-    ray      on a cluster: one worker per GPU or CPU core, each with its own copies of the models
+local    in this process, on its device
+ray      on a cluster: one worker per GPU or CPU core, each with its own copies of the models
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ class Engine(Protocol):
     """Maps parcels to outcomes."""
 
     def run(
-        self, worker: Worker, specs: Iterable[ModelSpec | None], parcels: Iterable[Parcel], keep: Keep,
+        self,
+        worker: Worker,
+        specs: Iterable[ModelSpec | None],
+        parcels: Iterable[Parcel],
+        keep: Keep,
         cancel: threading.Event,
     ) -> Iterator[Outcome]:
         """What became of every parcel, in any order. `keep` gets every unit, in the caller's thread.
