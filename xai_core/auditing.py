@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -174,7 +174,7 @@ class _Running:
         self.store: UnitStore
         self._write("running")  # before anything else lies in the folder: it is ours from now on
 
-    def go(self, work: Callable[[], Iterator[Outcome]]) -> None:
+    def go(self, work: Callable[[], Generator[Outcome, None, None]]) -> None:
         """Take what comes in, until all is there; then write the report. Whatever happens, what is done is kept."""
         status, problem = "failed", ""
         try:

@@ -6,11 +6,10 @@ be names of people, so pictures are numbered and known by their sha256.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from xai_core.metrics import Measured
 from xai_core.score_table import NO_MAP, Comparison, Row, ScoreTable
+from xai_core.spreadsheet import csv_text
 
 NOT_ASKED = "This metric was not asked of this map."
 # The fields of a line and the types that pandas stores them in, which do not depend on what happens to be undefined.
@@ -90,12 +90,12 @@ def curve_lines(table: ScoreTable) -> list[dict[str, Any]]:
 
 def scores_csv(table: ScoreTable) -> str:
     """`score_lines` as CSV."""
-    return _csv(score_lines(table), tuple(SCORE_FIELDS))
+    return csv_text(score_lines(table), tuple(SCORE_FIELDS))
 
 
 def curves_csv(table: ScoreTable) -> str:
     """`curve_lines` as CSV."""
-    return _csv(curve_lines(table), CURVE_FIELDS)
+    return csv_text(curve_lines(table), CURVE_FIELDS)
 
 
 def scores_parquet(table: ScoreTable) -> bytes:
@@ -202,14 +202,6 @@ def _compared(one: Comparison) -> dict[str, Any]:
 
 def _settings(spec: Mapping[str, Any]) -> str:
     return json.dumps({key: value for key, value in spec.items() if key != "name"})
-
-
-def _csv(lines: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue()
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Protocol
 
 from xai_core.audit_work import Keep, ModelSpec, Outcome, Parcel, Worker
@@ -27,7 +27,7 @@ class Engine(Protocol):
         parcels: Iterable[Parcel],
         keep: Keep,
         cancel: threading.Event,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """What became of every parcel, in any order. `keep` gets every unit, in the caller's thread.
 
         `worker` holds the models of this process, `specs` say how others come by theirs: None for a network that was

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from xai_core.audit_work import Keep, ModelSpec, Outcome, Parcel, Worker
 
@@ -14,7 +14,7 @@ class Local:
     def run(
         self, worker: Worker, specs: Iterable[ModelSpec | None], parcels: Iterable[Parcel], keep: Keep,
         cancel: threading.Event,
-    ) -> Iterator[Outcome]:  # fmt: skip
+    ) -> Generator[Outcome, None, None]:  # fmt: skip
         for parcel in parcels:
             yield worker.do(parcel, keep, cancel)
 

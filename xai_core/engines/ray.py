@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,7 +49,7 @@ class Ray:
     def run(
         self, worker: Worker, specs: Iterable[ModelSpec | None], parcels: Iterable[Parcel], keep: Keep,
         cancel: threading.Event,
-    ) -> Iterator[Outcome]:  # fmt: skip
+    ) -> Generator[Outcome, None, None]:  # fmt: skip
         """As `Engine.run`. Raises SettingError or ModelError where workers cannot be had, or would answer otherwise."""
         named = [spec for spec in specs if spec is not None]
         if len(named) < len(worker.models):
@@ -58,7 +58,7 @@ class Ray:
 
     def _run(
         self, worker: Worker, specs: list[ModelSpec], parcels: Iterator[Parcel], keep: Keep, cancel: threading.Event
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         first = next(parcels, None)
         if first is None:
             return
@@ -174,7 +174,7 @@ class _Crew:
         self._opened = ray.put(replace(worker, models=())), specs, device
         self.hired = [self._hire() for _ in range(min(workers or there, there))]
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Generator[Outcome, None, None]:
         """What becomes of every parcel, as it comes."""
         try:
             while self._hand_out():
