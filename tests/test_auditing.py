@@ -20,11 +20,13 @@ from PIL import Image as PillowImage
 
 import xai_core as xai
 from tests.conftest import ROOT, convolutions, png_of, seeded, wrapped
+from xai_core import units
 from xai_core.audit_work import Question, Worker, keys_of
 from xai_core.auditing import Progress
 from xai_core.cases import read_cases
 from xai_core.errors import AuditError, Cancelled, PictureError, RecordError, SettingError
 from xai_core.models import Model
+from xai_core.runs import open_run
 from xai_core.unit_store import UnitStore
 
 CAMS = ["grad_cam", "layer_cam"]
@@ -55,9 +57,9 @@ def models() -> list[Model]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every key of a store with the hash of what it says, read from the parts."""
+    """Every key of a store with the sha256 of what it says."""
     with UnitStore(folder) as store:
-        return {key: store.digest([key]) for (key,) in store._index.execute("SELECT DISTINCT key FROM units")}
+        return dict(store._index.execute("SELECT key, min(content) FROM units GROUP BY key").fetchall())
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -96,6 +98,7 @@ def test_every_picture_goes_through_every_model_method_and_metric(pictures, mode
 def test_the_same_audit_again_computes_nothing_and_sends_nothing(pictures, models, tmp_path, monkeypatch):
     first = xai.audit(pictures, models, CAMS, ["sparseness"], out=tmp_path / "run", **QUICK)
     assert first.facts["progress"]["computed"] == 4 * 2 * (1 + 2 + 2)
+    assert first.facts["progress"]["passes"] == 4 * 2, "one pass for the prediction and both maps, none for the metric"
     fitted = [model.default_layer for model in models]  # measured once, with a picture of noise
     assert all(fitted)
     sent = counted(monkeypatch)
@@ -112,6 +115,19 @@ def test_another_metric_sends_only_what_it_asks(pictures, models, tmp_path):
         pictures, models[:1], CAMS, ["sparseness", "border_share"], out=tmp_path / "b", store=store, **QUICK
     )
     assert (run.facts["progress"]["found"], run.facts["progress"]["computed"]) == (4 * (1 + 2 + 2), 4 * 2)
+
+
+def test_answers_of_an_earlier_version_are_found_in_the_run_that_they_were_made_for(
+    pictures, models, tmp_path, monkeypatch
+):
+    run = xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
+    picture, before = run.predictions["picture"][0], units.this_program()
+    values = run.explanation(picture, "one", "grad_cam").values
+    monkeypatch.setattr(units, "this_program", lambda: {**before, "torch": "99.0"})
+    later = open_run(tmp_path / "run")
+    np.testing.assert_array_equal(later.explanation(picture, "one", "grad_cam").values, values)
+    with pytest.raises(SettingError, match="made_by differ"):
+        xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
 
 
 def test_what_comes_out_does_not_depend_on_its_company(pictures, models, tmp_path):
@@ -371,16 +387,16 @@ def test_killed_at_random_moments_it_loses_nothing_and_ends_as_if_it_had_not_bee
     units = 200 * (1 + 4 + 4)
     draw, killed, out = random.Random(0), 0, own / "run"
     before: dict[str, str] = {}
-    while killed < 8:
-        child = subprocess.Popen(command(source, out), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while killed < 5:
+        with (own / "said").open("wb") as log:
+            child = subprocess.Popen(command(source, out), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         end = time.monotonic() + 120
-        while not (out / "store").exists() or (len(before) and not _grown(out / "store", len(before))):
+        while child.poll() is None and not _grown(out / "store", len(before)):
             assert time.monotonic() < end, "no progress"
-            if child.poll() is not None:
-                break
             time.sleep(0.02)
-        time.sleep(draw.random() * 0.8)
+        time.sleep(draw.random() * 0.4)
         if child.poll() is not None:
+            assert child.returncode == 0, (own / "said").read_text()
             break
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -402,6 +418,8 @@ def test_killed_at_random_moments_it_loses_nothing_and_ends_as_if_it_had_not_bee
 
 
 def _grown(store: Path, units: int) -> bool:
+    if not store.exists():
+        return False
     try:
         with UnitStore(store) as found:
             return len(found) > units
@@ -421,7 +439,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(own):
     child = subprocess.Popen(
         command(source, out), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    while not _grown(out / "store", 60) if (out / "store").exists() else child.poll() is None:
+    while child.poll() is None and not _grown(out / "store", 60):
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     said, _ = child.communicate(timeout=60)

@@ -101,6 +101,7 @@ class Plan:
         metric_names, _ = row_names([metric.to_dict() for metric in question.metrics], METRICS)
         return {
             "schema": SCHEMA,
+            "made_by": units.this_program(),
             "data": {
                 "name": self.cases.name,
                 "cases": len(self.cases.cases),
@@ -206,7 +207,8 @@ class StoredAnswers:
 
     def __init__(self, plan: Plan, store: UnitStore, samples: Sequence[tuple[Sample, str]]) -> None:
         self._plan, self._store, self._samples = plan, store, samples
-        self._last: tuple[tuple[int, int], Mapping[str, Unit]] = (-1, -1), {}
+        self._held: tuple[tuple[int, int], Mapping[str, Unit]] = (-1, -1), {}
+        self._named: tuple[tuple[int, int], Keys] = (-1, -1), Keys("", (), (), ())
 
     def every_key(self) -> Iterator[str]:
         """Of all that was asked."""
@@ -238,8 +240,8 @@ class StoredAnswers:
     def size(self, sample: int) -> tuple[int, int] | None:
         """(width, height) of the picture as it was uploaded."""
         for model in range(len(self._plan.names)):
-            unit = self._units(sample, model).get(self._keys(sample, model).prediction)
-            if unit is not None:
+            key = self._keys(sample, model).prediction
+            if (unit := self._store.get([key]).get(key)) is not None:
                 width, height = unit.facts["size"]
                 return width, height
         return None
@@ -250,10 +252,12 @@ class StoredAnswers:
 
     def _units(self, sample: int, model: int) -> Mapping[str, Unit]:
         """All that the store has of a picture by a model. The last one is remembered: its answers are asked in turn."""
-        if self._last[0] != (sample, model):
-            self._last = (sample, model), self._store.get(self._keys(sample, model).all())
-        return self._last[1]
+        if self._held[0] != (sample, model):
+            self._held = (sample, model), self._store.get(self._keys(sample, model).all())
+        return self._held[1]
 
     def _keys(self, sample: int, model: int) -> Keys:
-        one, mask = self._samples[sample]
-        return self._plan.keys(one.case, one.picture, mask, model)
+        if self._named[0] != (sample, model):
+            one, mask = self._samples[sample]
+            self._named = (sample, model), self._plan.keys(one.case, one.picture, mask, model)
+        return self._named[1]

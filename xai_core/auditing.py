@@ -131,7 +131,7 @@ def audit(
     facts = {
         **plan.facts(specs),
         "engine": engine,
-        "store": "store" if store is None else str(store),
+        "store": "store" if store is None else _address(store),
         "started": _now(),
         "status": "running",
     }
@@ -149,6 +149,11 @@ def audit(
 
 def _spec(model: str | ModelSpec) -> ModelSpec:
     return ModelSpec(model) if isinstance(model, str) else model
+
+
+def _address(store: str | Path) -> str:
+    """Where it will also be found from another folder."""
+    return str(store) if "://" in str(store) else str(Path(store).absolute())
 
 
 def _now() -> str:
@@ -330,7 +335,7 @@ def _check_folder(folder: Path, facts: Mapping[str, Any]) -> None:
         )
 
 
-_SAME = ("models", "methods", "metrics", "target", "seed", "weigh", "background")
+_SAME = ("made_by", "models", "methods", "metrics", "target", "seed", "weigh", "background")
 
 
 def _essence(facts: Mapping[str, Any], part: str) -> Any:

@@ -87,8 +87,8 @@ def explain_many(
     Methods share what they ask of the network, so that all class activation methods together cost one forward and one
     short backward pass. `targets` is one per image; None explains the predicted class. One image given several times
     in a row, with several targets, goes forward once. `each` is told of every map as soon as it is there, the cheapest
-    methods first, and `said` of what the model says of every picture. With `failed`, a method that makes no map is reported to it and left out, and the others go on;
-    without it, the first mistake is raised.
+    methods first, and `said` of what the model says of every picture. With `failed`, a method that makes no map is
+    reported to it and left out, and the others go on; without it, the first mistake is raised.
     """
     chosen = [METHODS.build(method) for method in methods]
     if not 0 <= seed < SEEDS:
@@ -105,7 +105,8 @@ def explain_many(
             for i in range(len(images)):
                 failed(i, number, UnsupportedError(reason))
     cheapest_first = dict(sorted(fitted.items(), key=lambda one: _price(one[1], model)))
-    work = _Work(model, cheapest_first, seed, seen(model, background_images), background_images, cancel, each, failed, said)
+    behind = seen(model, background_images)
+    work = _Work(model, cheapest_first, seed, behind, background_images, cancel, each, failed, said)
     total, done, explained = cost_of(model, list(fitted.values()), len(images)), 0, []
     for rows in _groups(images, group_size(model)):
         wanted = list(targets[rows]) if targets is not None else [None] * len(images[rows])
@@ -381,4 +382,4 @@ def _prediction(model: Model, image: Image, logits: torch.Tensor) -> Prediction:
 
 
 def _from(done: int, total: int, progress: Callable[[int, int], None]) -> Callable[[int], None]:
-    return lambda sent: progress(min(done + sent, total), total)
+    return lambda sent: progress(done + sent, max(done + sent, total))

@@ -151,7 +151,8 @@ class Run:
         if not isinstance(fitted, Mapping):
             return None
         behind = [one for one in self.facts.get("background", ()) if one != picture]
-        return map_key(picture, self._model(model)["identity"], fitted, self._rule(picture, model), seed, behind)
+        identity, rule = self._model(model)["identity"], self._rule(picture, model)
+        return map_key(picture, identity, fitted, rule, seed, behind, self.facts.get("made_by"))
 
     def _rule(self, picture: str, model: str) -> dict[str, Any]:
         """What names the target of a picture: the predicted class also where the one asked for is not known."""
@@ -178,7 +179,7 @@ class Run:
         return dict(zip(labelled["picture"], labelled["label"], strict=True))
 
     def _asked(self, picture: str, model: str) -> Unit:
-        key = prediction_key(picture, self._model(model)["identity"])
+        key = prediction_key(picture, self._model(model)["identity"], self.facts.get("made_by"))
         found = self.store.get([key])
         if key not in found:
             raise RecordError(

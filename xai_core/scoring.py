@@ -104,7 +104,7 @@ def in_groups(
     """
     total = 0
     asked = model.asked(
-        progress=None if progress is None else lambda sent: progress(min(sent, total), total),
+        progress=None if progress is None else lambda sent: progress(sent, max(sent, total)),
         cancel=cancel,
         background=seen(model, background_images),
     )

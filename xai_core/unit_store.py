@@ -51,6 +51,7 @@ class UnitStore:
         self.address = str(address)
         self._found_wrong: dict[str, str] = {}
         self._lock = threading.RLock()
+        self._last_read: tuple[str, dict[str, tuple[Unit, str]]] = "", {}  # neighbours in a part are asked for in turn
         with self._told("open"):
             self._place, folder = open_place(self.address)
             self._index = _open_index(folder)
@@ -78,7 +79,10 @@ class UnitStore:
         passed: set[str] = set()
         while places := self._whereabouts([key for key in keys if key not in units], passed):
             for name, wanted in places.items():
-                held = self._read(name)
+                last = self._last_read
+                if name != last[0]:
+                    self._last_read = last = name, self._read(name)
+                held = last[1]
                 units |= {key: held[key][0] for key in wanted if key in held}
                 if not wanted <= set(held):
                     passed.add(name)

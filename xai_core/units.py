@@ -24,6 +24,7 @@ from xai_core.provenance import VERSION
 from xai_core.records import Check, Curve, Evidence, Explanation, Image, Passes, Prediction, Score, Target
 
 Kind = Literal["prediction", "map", "score", "evidence"]
+Versions = Mapping[str, str]
 Rule = Mapping[str, Any]  # {"class": "predicted"}, or the fields of a Target without its labels
 
 
@@ -42,12 +43,14 @@ def spelled(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def key(kind: Kind, **parts: Any) -> str:
-    """sha256, in hex, of everything that an answer depends on."""
-    return hashlib.sha256(spelled({"kind": kind, "made_by": _made_by(), **parts}).encode()).hexdigest()
+def key(kind: Kind, made_by: Versions | None = None, **parts: Any) -> str:
+    """sha256, in hex, of everything that an answer depends on. `made_by` are the versions; those of now by default."""
+    versions = dict(this_program() if made_by is None else made_by)
+    return hashlib.sha256(spelled({"kind": kind, "made_by": versions, **parts}).encode()).hexdigest()
 
 
-def _made_by() -> dict[str, str]:
+def this_program() -> dict[str, str]:
+    """The versions of what computes."""
     import torch
 
     return {"second look": VERSION, "torch": torch.__version__, "numpy": np.__version__}
@@ -59,9 +62,9 @@ def about(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {**{part: identity[part] for part in parts}, "device": str(identity["device"]).partition(":")[0]}
 
 
-def prediction_key(picture: str, identity: Mapping[str, Any]) -> str:
+def prediction_key(picture: str, identity: Mapping[str, Any], made_by: Versions | None = None) -> str:
     """Of what a model says of a picture, by the sha256 of its bytes."""
-    return key("prediction", picture=picture, model=about(identity))
+    return key("prediction", made_by, picture=picture, model=about(identity))
 
 
 def map_key(
@@ -71,11 +74,13 @@ def map_key(
     rule: Rule,
     seed: int,
     background: Sequence[str] = (),
+    made_by: Versions | None = None,
 ) -> str:
     """Of a map by a method that was fitted to the model. `background` are the pictures that it compares with."""
     compared = list(background) if method.get("background") == "pictures" else []
     return key(
         "map",
+        made_by,
         picture=picture,
         model=about(identity),
         method=dict(method),
@@ -103,6 +108,7 @@ def rule_of(target: Target | None) -> dict[str, Any]:
 
 
 # ---- records to units and back ---------------------------------------------------------------------------------------
+
 
 def of_prediction(key: str, prediction: Prediction, seen: np.ndarray, image: Image, seconds: float) -> Unit:
     """`seen` (h, w, 3) uint8 is the crop that the model saw. The name of the picture stays out."""
@@ -193,9 +199,7 @@ def to_score(unit: Unit) -> Score:
     facts = unit.facts
     own = {name: facts[name] for name in ("metric", "method", "value", "better", "null", "unit", "why", "seed")}
     curve = None if facts["axes"] is None else Curve(unit.arrays["x"], unit.arrays["y"], *facts["axes"])
-    return Score(
-        **own, target=Target(**facts["target"]), image=facts["picture"], curve=curve, details=facts["details"]
-    )
+    return Score(**own, target=Target(**facts["target"]), image=facts["picture"], curve=curve, details=facts["details"])
 
 
 def of_evidence(key: str, evidence: Evidence, picture: str, seconds: float = 0.0) -> Unit:

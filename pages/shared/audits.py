@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,13 +165,25 @@ def _unfinished(visitor: Session) -> None:
             assert one.run is not None
             facts, name = one.run.facts, one.folder.name
             progress = facts.get("progress", {})
-            status = {"stopped": "stopped", "failed": "failed"}.get(str(facts["status"]), "ended without a word")
+            status = str(facts["status"])
+            if status == "running":
+                status = "at work elsewhere" if _beats(one.folder) else "ended without a word"
             reached = f"{progress.get('done', 0):,} of about {progress.get('total', 0):,} answers"
             with st.container(horizontal=True, vertical_alignment="center", key=f"unfinished {name}"):
                 st.markdown(f"**{plain(name)}** · {status} · {reached}. {plain(facts.get('problem', ''))}")
                 st.button(
                     "Resume", key=f"resume {name}", icon=":material/resume:", on_click=_resume, args=(visitor, name)
                 )
+
+
+def _beats(folder: Path) -> bool:
+    """Whether whoever holds a run gave a sign of life just now."""
+    from xai_core.lease import HOLDER, SILENCE
+
+    try:
+        return time.time() - (folder / HOLDER).stat().st_mtime < SILENCE
+    except OSError:
+        return False
 
 
 def _runs() -> list[Listed]:
@@ -181,6 +194,7 @@ def _runs() -> list[Listed]:
 
 @errors.kept
 def _resume(visitor: Session, name: str) -> None:
+    cached.load_core()
     from pages.shared.audit_run import wanted_again
 
     line.join(name, wanted_again(name, visitor.own_models).work)

@@ -16,7 +16,7 @@ from xai_core.classification import Confusion
 
 CELL, SMALL = 40, 24  # pixels of a cell, and of one among many
 HEAD, SIDE, SLANT = 92, 132, 84  # pixels above a matrix, left of it, and right of it for the last slanted name
-FEW = 8  # classes that are drawn large
+FEW, BESIDE = 8, 10  # classes that are drawn large, and that leave room for another matrix beside them
 RIGHT, WRONG = [[0, "#d9e7f4"], [1, "#0b62b0"]], [[0, "#fbe3d2"], [1, "#b2480a"]]
 STRONG = 0.55  # share of a row from which its cell is so dark that it takes white text
 
@@ -31,7 +31,7 @@ def matrices(visitor: Session, cases: Cases) -> None:
         if not part.open:
             return
         st.caption("Click a cell to see its cases. Rows are true classes, columns what the model said.")
-        beside = len(cases.models) > 1 and len(cases.confusion(cases.models[0])[0].columns) <= FEW
+        beside = len(cases.models) > 1 and len(cases.confusion(cases.models[0])[0].columns) <= BESIDE
         places = st.columns(len(cases.models)) if beside else [st.container() for _ in cases.models]
         for model, place in zip(cases.models, places, strict=True):
             found, left_out = cases.confusion(model)

@@ -11,6 +11,7 @@ import pytest
 
 import xai_core as xai
 from tests.pages.conftest import png
+from xai_core.store import AUDITS
 
 pytestmark = pytest.mark.browser
 
@@ -349,7 +350,7 @@ def test_what_is_saved_survives_a_restart_and_verifies(server, visit):
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved as")).to_be_visible(timeout=SLOW)
     page.close()
-    [folder] = server.store.iterdir()
+    [folder] = [path for path in server.store.iterdir() if path.name != AUDITS]
     manifest = (folder / "manifest.json").read_text("utf-8")
     assert "case" not in manifest
     assert json.loads(manifest)["display"]["opacity"] == 0  # as it was looked at

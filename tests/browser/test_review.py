@@ -90,9 +90,9 @@ def test_a_click_on_a_cell_a_card_or_a_row_opens_what_it_shows(server, visit, ru
     expect(page.get_by_text(re.compile("of 6 decided"))).to_be_visible()
     table = page.get_by_test_id("stDataFrame")
     expect(table).to_be_visible()
-    page.wait_for_timeout(800)
-    box = table.bounding_box()
-    page.mouse.click(box["x"] + 130, box["y"] + 35 + 56 + 28)  # the second row
+    expect(matrix.locator(".scatterlayer .points path").nth(5)).to_be_visible()  # all that stands above is drawn
+    page.wait_for_timeout(2000)
+    table.click(position={"x": 130, "y": 35 + 56 + 28})  # the second row
     expect(page.get_by_text("2 of 6")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name=re.compile("Review 6 cases"))).to_be_visible()

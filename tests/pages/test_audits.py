@@ -17,8 +17,10 @@ from streamlit.testing.v1 import AppTest
 
 import xai_core as xai
 from pages.shared import audit_data, known, samples
+from pages.shared.audit_line import MOST_WAITING, Line
 from pages.shared.audits import line
 from tests.pages.conftest import png, words
+from xai_core.errors import ModelError, SettingError
 from xai_core.runs import open_run
 
 PANEL = (
@@ -219,6 +221,35 @@ def test_an_upload_is_resumed_where_its_pictures_were_kept_and_asked_for_where_n
             assert open_run(store / "audits" / name).facts["status"] == "done"
 
 
+def test_audits_go_one_after_the_other_in_their_order_and_a_full_line_takes_no_more() -> None:
+    own, go_on, at_work, order = Line(), threading.Event(), threading.Semaphore(1), list[str]()
+
+    def work_of(name: str) -> Callable[[Any, threading.Event], None]:
+        def work(_told: Any, _cancel: threading.Event) -> None:
+            assert at_work.acquire(blocking=False), "another is at work"
+            order.append(name)
+            go_on.wait(20)
+            at_work.release()
+
+        return work
+
+    names = [f"number {number}" for number in range(MOST_WAITING + 1)]
+    for name in names:
+        own.join(name, work_of(name))
+    with pytest.raises(SettingError, match="audits are waiting"):
+        own.join("one more", work_of("one more"))
+    own.stop(own.due[3])
+    with pytest.raises(SettingError, match="under way already"):
+        own.join(names[1], work_of(names[1]))
+    go_on.set()
+    assert own.wait(20)
+    assert order == [name for name in names if name != names[3]]
+    assert {one.state for one in own.ended} == {"done"}
+    own.join("later", work_of("later"))  # the line works again after it was empty
+    assert own.wait(20)
+    assert order[-1] == "later"
+
+
 def test_a_mistake_of_ours_is_a_numbered_incident(
     store: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -258,6 +289,34 @@ def test_a_name_that_is_no_name_or_taken_begins_nothing(store: Path, pictures: P
     app.text_input(key="audit name").set_value("taken").run()
     assert app.button(key="audit start").disabled
     assert "A run called taken exists" in words(app)
+
+
+def test_a_run_with_own_weights_goes_on_only_with_the_same_weights(store: Path, pictures: Path) -> None:
+    from pages.shared import cached
+    from pages.shared.own_weights import OwnWeights
+    from xai_core.loading import load_model
+    from xai_core.own_models import named
+
+    cached.load_core()
+    from pages.shared.audit_run import Wanted, wanted_again
+
+    brought = OwnWeights("mine.pt", "a place of my own")
+    cached.shelf.get(brought.place, "mine", lambda: named(load_model("demo-xray"), "mine (weights 12345678)"))
+    source = audit_data.Source("server", str(pictures.resolve()))
+    cases = audit_data.cases_of(source)
+    wanted = Wanted("own", source, [brought], [{"name": "grad_cam"}], [], controls=False, cases=cases)
+    wanted.work(lambda _: None, threading.Event())
+    facts = open_run(store / "audits" / "own").facts
+    assert facts["models"][0]["spec"] is None
+    assert facts["models"][0]["name"] == "mine (weights 12345678)"
+    with pytest.raises(ModelError, match="Give the same file under Your own weights"):
+        wanted_again("own", {})
+    again = wanted_again("own", {"mine (weights 12345678)": brought})
+    again.work(lambda _: None, threading.Event())
+    assert open_run(store / "audits" / "own").facts["progress"]["computed"] == 0
+    cached.shelf.let_go(brought.place)
+    with pytest.raises(ModelError, match="had to make room"):
+        again.work(lambda _: None, threading.Event())
 
 
 # ---- answers that were known before ---------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pages.shared.question import Network, Question
 from tests import real_networks
 from tests.pages.conftest import Opener, png, settled, words
 from xai_core.models import Model
+from xai_core.store import AUDITS
 
 PAIR = ["demo-xray", "demo-xray-shortcut"]
 MARKED = "xray_simple_fracture_2"  # whose marker one of the two has learnt
@@ -170,7 +171,7 @@ def test_a_comparison_is_saved_listed_and_opened_again(rivals: Opener, manifests
     app.text_area[0].set_value("two models")
     app.button(key="save").click()
     settled(app)
-    [folder] = [path for path in store.iterdir() if not path.name.startswith(".")]
+    [folder] = [path for path in store.iterdir() if path.name != AUDITS]
     assert xai.verify(folder).ok
     record = xai.open_record(folder)
     assert [model["name"] for model in record.models] == PAIR

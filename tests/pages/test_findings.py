@@ -17,6 +17,7 @@ from pages.shared.question import Looks, Question
 from tests.pages.conftest import Opener, settled, words
 from xai_core.models import Model
 from xai_core.records import Image, Prediction, Record, Target
+from xai_core.store import AUDITS
 
 Injected = Callable[..., Model]
 FINDINGS = ("atelectasis", "edema", "effusion", "hernia", "mass", "nodule")
@@ -185,7 +186,7 @@ def test_a_record_is_saved_from_the_page_and_opens_with_the_switch_on(explain: O
     app = explain(**CAT, findings="0")
     app.button(key="save").click()
     settled(app)
-    [folder] = store.iterdir()
+    [folder] = [path for path in store.iterdir() if path.name != AUDITS]
     record = xai.open_record(folder)
     assert [e.target.label for e in record.explanations] == labels(app)
     address = manifests_page.question(record).to_address()

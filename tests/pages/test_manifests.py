@@ -9,6 +9,7 @@ import pytest
 import xai_core as xai
 from tests.pages.conftest import Opener, settled, words
 from xai_core.records import Record
+from xai_core.store import AUDITS
 
 SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
 
@@ -125,7 +126,7 @@ def test_what_is_saved_on_the_page_can_be_opened_and_verified(explain: Opener, s
     app.text_area(key="note 0").set_value("from the page")
     app.button(key="save").click()
     settled(app)
-    [folder] = store.iterdir()
+    [folder] = [path for path in store.iterdir() if path.name != AUDITS]
     assert xai.verify(folder).ok
     assert xai.open_record(folder).note == "from the page"
     assert "Saved as" in app.success[0].value

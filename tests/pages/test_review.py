@@ -335,7 +335,7 @@ def test_two_reviewers_and_the_list_of_reasons(review, run, pictures):
     keep.click()
     settled(app)
     assert book.reasons["1"] == "ghost"
-    assert "ghost" in [one.label for one in named(review(case=pictures[FILES[0]])).button]
+    assert "**ghost**" in [one.label for one in named(review(case=pictures[FILES[0]])).button]
 
 
 def test_an_unlabelled_run_has_no_right_and_wrong(review, store):
