@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.shared import (
+    audits,
     cached,
     jobs,
     review_case,
@@ -44,6 +45,8 @@ def page() -> None:
         reviewing.began = True
         reviewing.view = View.from_address(words := state.read_address())
         visitor.looks.setdefault(review_case.VIEWER, Looks.from_address(words) or Looks())
+    if not reviewing.view.case:
+        audits.panel(visitor)
     run = _run(visitor)
     if run is None:
         return

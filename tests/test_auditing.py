@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PillowImage
+from torch import nn
 
 import xai_core as xai
 from tests.conftest import ROOT, convolutions, png_of, seeded, wrapped
@@ -311,6 +313,24 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(pictures, mo
     assert not (tmp_path / "run").exists()
 
 
+def test_networks_of_equal_weights_that_are_built_otherwise_share_no_answer(pictures, tmp_path):
+    def built(padding: str) -> Model:
+        convolution = nn.Conv2d(3, 4, 3, padding=1, padding_mode=padding)
+        module = seeded(
+            lambda: nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+        )
+        module[0].weight.data = torch.linspace(-1, 1, 108).reshape(4, 3, 3, 3)
+        module[0].bias.data.zero_()
+        return wrapped(module, name=padding)
+
+    pair = [built("zeros"), built("reflect")]
+    assert pair[0].identity["weights_sha256"] == pair[1].identity["weights_sha256"]
+    run = xai.audit(pictures, pair, ["grad_cam"], out=tmp_path / "run", **QUICK)
+    picture = run.predictions["picture"][0]
+    one, other = (run.prediction(picture, name).logits for name in ("zeros", "reflect"))
+    assert not np.array_equal(one, other)
+
+
 def test_a_key_depends_on_everything_that_the_answer_depends_on_and_on_nothing_else(models):
     worker = Worker(models, Question((xai.METHODS.build("grad_cam"),), (xai.METRICS.build("deletion"),), weigh="all"))
     identity = dict(models[0].identity)
@@ -331,6 +351,7 @@ def test_a_key_depends_on_everything_that_the_answer_depends_on_and_on_nothing_e
     for change in (
         {"picture": "b" * 64},
         {"identity": {**identity, "weights_sha256": "0"}},
+        {"identity": {**identity, "structure_sha256": "0"}},
         {"identity": {**identity, "preprocessing_sha256": "0"}},
         {"identity": {**identity, "device": "cuda:0"}},
         {"identity": {**identity, "labels_sha256": "0"}},

@@ -36,8 +36,9 @@ ROWS = [
     {"masking", "sensitivity"},
     {"metrics"},
     {
-        *("pipeline", "manifest", "provenance", "seal", "store", "verification", "decisions", "unit_store", "lease", "units"),
-        *("checklist", "comparison", "comparison_figure", "unit_parts", "unit_places"),
+        *("pipeline", "manifest", "provenance", "seal", "store", "verification"),
+        *("checklist", "comparison", "comparison_figure"),
+        *("units", "unit_parts", "unit_places", "unit_store", "lease", "decisions"),
     },
     {"scoring", "score_table", "runs", "classification"},
     {"evidence", "score_export", "charts", "score_summary", "gate"},

@@ -107,7 +107,7 @@ def audit(
             )  # fmt: skip
         except (KeyboardInterrupt, Cancelled):
             told.stop()
-            typer.echo(f"Stopped. {told.words()}\nWhat is done is kept in {out}: the same command goes on from there.")
+            typer.echo(f"Stopped. {told.words()}.\nWhat is done is kept in {out}: the same command goes on from there.")
             raise typer.Exit(STOPPED) from None
     say(_said(run))
 
@@ -155,15 +155,7 @@ class _Watch:
 
     def words(self) -> str:
         """How far it is."""
-        if (at := self.last) is None:
-            return "Nothing was begun."
-        parts = [f"{at.done:,} of about {at.total:,} units", f"{at.pictures:,} of {at.cases:,} pictures"]
-        if (pace := at.pictures_per_second) is not None:
-            parts.append(f"{pace:.2f} a second")
-        parts.append(f"{at.passes:,} passes")
-        if at.done < at.total and (left := at.seconds_left) is not None:
-            parts.append(f"about {_duration(left)} left")
-        return ", ".join(parts)
+        return "Nothing was begun" if self.last is None else str(self.last)
 
     def stop(self) -> None:
         self.bar.stop()
@@ -178,14 +170,10 @@ def _watched() -> Iterator[_Watch]:
         watch.stop()
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def _said(run: Run) -> Iterator[str]:
     """What a person wants to know when it is over."""
+    from xai_core.auditing import duration
+
     facts, progress = run.facts, run.facts["progress"]
     yield f"Data        {facts['data']['name']}: {progress['pictures']:,} pictures"
     for model in facts["models"]:
@@ -198,7 +186,7 @@ def _said(run: Run) -> Iterator[str]:
             yield f"            {notice}"
     yield (
         f"Units       {progress['found']:,} found, {progress['computed']:,} computed, "
-        f"{progress['passes']:,} passes, {_duration(progress['seconds'])}"
+        f"{progress['passes']:,} passes, {duration(progress['seconds'])}"
     )
     for name, why in facts["refused"][:10]:
         yield f"Refused     {name}: {why}"

@@ -78,6 +78,26 @@ class Progress:
             return None
         return max(0, self.total - self.done) * self.seconds / self.computed
 
+    def __str__(self) -> str:
+        about = "about " if self.done < self.total else ""
+        parts = [f"{self.done:,} of {about}{self.total:,} units", f"{self.pictures:,} of {self.cases:,} pictures"]
+        if self.found:
+            parts.append(f"{self.found:,} found")
+        if pace := self.pictures_per_second:
+            parts.append(f"{pace:.3g} pictures a second" if pace >= 1 else f"{60 * pace:.2g} pictures a minute")
+        if self.passes:
+            parts.append(f"{self.passes:,} passes")
+        if self.done < self.total and (left := self.seconds_left) is not None:
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, minutes and seconds, or seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
 
 Told = Callable[[Progress], None]
 

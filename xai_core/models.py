@@ -122,6 +122,7 @@ class Model:
             "name": name,
             "weights_sha256": digest,
             "preprocessing_sha256": preprocessing.sha256,
+            "structure_sha256": _structure(module),
             "labels_sha256": hashlib.sha256("\n".join(self.labels).encode()).hexdigest(),
             "classes": len(self.labels),
             "task": task,
@@ -574,6 +575,11 @@ def weights_digest(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _structure(module: nn.Module) -> str:
+    """sha256 of what the network is built of: equal weights in layers that pad otherwise answer otherwise."""
+    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(module)).encode()).hexdigest()
 
 
 def _slopes(

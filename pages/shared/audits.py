@@ -113,26 +113,7 @@ def _progress(one: Audit, place: int) -> None:
 
 def words(progress: Progress) -> str:
     """How far an audit is."""
-    parts = [
-        progress.stage,
-        f"{progress.done:,} of {'about ' if progress.done < progress.total else ''}{progress.total:,} answers",
-        f"{progress.pictures:,} of {some(progress.cases, 'picture')}",
-    ]
-    if progress.found:
-        parts.append(f"{progress.found:,} known from before")
-    if (pace := progress.pictures_per_second) is not None:
-        parts.append(f"{pace:.2g} a second")
-    if progress.passes:
-        parts.append(f"{progress.passes:,} passes")
-    if progress.done < progress.total and (left := progress.seconds_left) is not None:
-        parts.append(f"about {_duration(left)} left")
-    return " · ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{progress.stage}: {progress}"
 
 
 def _ended(visitor: Session, one: Audit) -> None:

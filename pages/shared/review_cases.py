@@ -134,7 +134,7 @@ class Cases:
             "wrong": lambda: self.wrong(model),
             "right": lambda: self.column(model, "right") == 1,
             "disagree": self.disagree,
-            "unsure": lambda: sure < SURE,
+            "unsure": lambda: sure < UNSURE,
             "sure": lambda: (sure >= SURE) & self.wrong(model),
         }
         for one in view.shows:

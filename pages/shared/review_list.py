@@ -91,7 +91,8 @@ def one_page(visitor: Session, order: Sequence[str]) -> Sequence[str]:
 
 def table(visitor: Session, cases: Cases, order: Sequence[str], decided: Mapping[str, Decision]) -> None:
     """One page of the cases as a table; a click on a row opens its case."""
-    key = f"cases {visitor.reviewing.opened}"
+    # A table whose rows are replaced loses the next click, so each list is a table of its own.
+    key = f"cases {visitor.reviewing.opened} {digest(order=list(order))[:12]}"
 
     @errors.kept
     def clicked() -> None:

@@ -94,6 +94,7 @@ def test_a_click_on_a_cell_a_card_or_a_row_opens_what_it_shows(server, visit, ru
     page.wait_for_timeout(2000)
     table.click(position={"x": 130, "y": 35 + 56 + 28})  # the second row
     expect(page.get_by_text("2 of 6")).to_be_visible()
+    expect(page.locator(".row")).to_have_count(4, timeout=120_000)
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name=re.compile("Review 6 cases"))).to_be_visible()
     page.get_by_text("Gallery", exact=True).click()
