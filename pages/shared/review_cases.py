@@ -108,7 +108,8 @@ class Cases:
 
     def wrong(self, model: str) -> np.ndarray:
         """(n,) bool: labelled, and called something else."""
-        return self.column(model, "right") == 0
+        wrong: np.ndarray = self.column(model, "right") == 0
+        return wrong
 
     def disagree(self) -> np.ndarray:
         """(n,) bool: two models say different things."""
