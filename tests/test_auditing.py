@@ -81,6 +81,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_every_picture_goes_through_every_model_method_and_metric(pictures, models, tmp_path):
     run = xai.audit(pictures, models, CAMS, ["sparseness"], out=tmp_path / "run", **QUICK)
     assert run.facts["status"] == "done"
+    assert Path(run.facts["data"]["folder"]) == pictures.resolve()
     assert len(run.predictions) == 4 * 2
     assert len(run.metrics) == 4 * 2 * 2
     for model in models:

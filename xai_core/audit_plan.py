@@ -107,6 +107,7 @@ class Plan:
                 "cases": len(self.cases.cases),
                 "labelled": any(case.label is not None for case in self.cases.cases),
                 "columns": list(self.cases.columns),
+                "folder": self.cases.folder,
             },
             "models": [
                 {

@@ -45,6 +45,7 @@ class CaseSet:
     refused: tuple[tuple[str, str], ...] = ()
     said: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    folder: str = ""  # where its pictures lie, if that is a folder of this machine
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def read_cases(
         some = "One picture has no label" if unlabelled == 1 else f"{unlabelled} pictures have no label"
         which = "No picture has a label" if unlabelled == len(cases) else some
         files.said.append(f"{which}, so nothing tells whether a prediction of them is right.")
-    return CaseSet(files.name, cases, tuple(sorted(files.refused.items())), tuple(files.said), columns)
+    home = str(Path(source).resolve()) if isinstance(source, str | Path) and Path(source).is_dir() else ""
+    return CaseSet(files.name, cases, tuple(sorted(files.refused.items())), tuple(files.said), columns, home)
 
 
 def unknown_labels(cases: CaseSet, labels: Iterable[str], model: str = "the model") -> list[str]:

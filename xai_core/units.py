@@ -59,7 +59,7 @@ def this_program() -> dict[str, str]:
 def about(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What of a model's identity its answers depend on: not its name, not the number of the device."""
     parts = ("weights_sha256", "structure_sha256", "preprocessing_sha256", "labels_sha256", "task", "dtype")
-    return {**{part: identity[part] for part in parts}, "device": str(identity["device"]).partition(":")[0]}
+    return {**{part: identity.get(part) for part in parts}, "device": str(identity["device"]).partition(":")[0]}
 
 
 def prediction_key(picture: str, identity: Mapping[str, Any], made_by: Versions | None = None) -> str:

@@ -43,8 +43,8 @@ def headline(cases: Cases) -> None:
                 continue
             st.metric(
                 f"Accuracy of {plain(model)}", f"{share.mean:.1%}", border=True, width="stretch", delta_color="off",
-                delta=f"{int(cases.wrong(model).sum()):,} of {share.n:,} wrong", delta_arrow="off",
-                help=f"95 % interval: {share.low:.1%} to {share.high:.1%}",
+                delta=f"{share.low:.1%} to {share.high:.1%} · {int(cases.wrong(model).sum()):,} of {share.n:,} wrong",
+                delta_arrow="off", help="With its 95 % interval (Wilson) over pictures.",
             )  # fmt: skip
         if len(cases.models) > 1:
             st.metric(
@@ -78,7 +78,7 @@ def one_page(visitor: Session, order: Sequence[str]) -> Sequence[str]:
     if pages == 1:
         return order
     key = f"page of {pages} {visitor.reviewing.given}"
-    if state.value(key) != min(view.page, pages):
+    if (state.value(key) or 1) != min(view.page, pages):
         state.put(key, min(view.page, pages))
 
     @errors.kept
