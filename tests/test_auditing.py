@@ -98,6 +98,12 @@ def test_every_picture_goes_through_every_model_method_and_metric(pictures, mode
             assert score == xai.score(model, lone, "sparseness").value
 
 
+def test_where_the_set_lies_is_in_nothing_that_is_handed_on(pictures, models, tmp_path):
+    run = xai.audit(pictures, models[:1], ["grad_cam"], ["sparseness"], out=tmp_path / "run", **QUICK)
+    for file in (path for path in run.folder.rglob("*") if path.is_file() and path.name != "run.json"):
+        assert str(tmp_path).encode() not in file.read_bytes(), file
+
+
 def test_the_same_audit_again_computes_nothing_and_sends_nothing(pictures, models, tmp_path, monkeypatch):
     first = xai.audit(pictures, models, CAMS, ["sparseness"], out=tmp_path / "run", **QUICK)
     assert first.facts["progress"]["computed"] == 4 * 2 * (1 + 2 + 2)

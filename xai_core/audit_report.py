@@ -261,7 +261,9 @@ class _Report:
 
 
 def _data(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {"sha256": facts.get("data_sha256", ""), **facts["data"]}
+    """What is said of the set, but not where it lies: that is nobody's business but this machine's."""
+    own = {key: value for key, value in facts["data"].items() if key != "folder"}
+    return {"sha256": facts.get("data_sha256", ""), **own}
 
 
 def path_names(names: Sequence[str]) -> list[str]:
