@@ -212,9 +212,15 @@ def test_a_loss_stays_finite_where_the_probability_rounds_to_nothing() -> None:
     assert told((0, 2000, 0), "cat")["label_probability"] == 0
 
 
-def test_a_label_that_the_model_lacks_is_wrong_and_has_no_loss() -> None:
+def test_a_label_that_the_model_lacks_is_neither_right_nor_wrong_and_has_no_loss() -> None:
     found = told((0, 2, 0), "fish")
-    assert (found["right"], found["loss"], found["label_probability"]) == (False, None, None)
+    assert (found["right"], found["loss"], found["label_probability"]) == (None, None, None)
+
+
+def test_classes_of_one_name_are_right_by_their_name() -> None:
+    for logits in ((2, 0, 0), (0, 2, 0)):
+        assert told(logits, "cat", labels=("cat", "cat", "dog"))["right"] is True
+    assert told((0, 0, 2), "cat", labels=("cat", "cat", "dog"))["right"] is False
 
 
 def test_classes_of_one_name_share_their_probability() -> None:
@@ -225,6 +231,7 @@ def test_labels_that_do_not_exclude_one_another_have_their_own_probability() -> 
     found = told((-1, 2, 0), "cat", task="multi label")
     assert found["label_probability"] == pytest.approx(1 / (1 + math.e))
     assert found["confidence"] == pytest.approx(1 / (1 + math.exp(-2)))
+    assert found["right"] is None
 
 
 def test_a_regression_has_neither_confidence_nor_right_and_wrong() -> None:
@@ -393,7 +400,7 @@ def test_arrays_are_written_a_map_at_a_time(tmp_path: Path) -> None:
     audit = audit_report.Audit(facts, [sample(number) for number in range(pictures)], Large(facts), lambda: None)
     report = audit_report._Report(tmp_path, audit)
     tracemalloc.start()
-    report._put("arrays/a/b.npy", report._array(0, 0, range(pictures)))
+    report._put_together(report._arrays(0, range(pictures), ["arrays/a/b.npy"]))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**20  # one map has 64 KiB, all of them 12.5 MiB
@@ -477,7 +484,7 @@ def test_the_summary_says_first_what_must_be_known(done: Path) -> None:
     assert text.startswith("# Audit of six \\[pictures\\]")
     head = text[:700]
     assert NOTICE in head
-    assert "7 pictures, with labels" in head
+    assert "7 pictures were asked about, 6 could be read, 1 could not, with labels." in head
     assert "is right on 3 of 5 labelled pictures: 60.0 % (95 % interval 23.1 % to 88.2 %)" in text  # Wilson, 1927
     assert "cat taken for =bird: 1, 33.3 % of the pictures of cat." in text
     assert "both are right on 2, only demo-xray on 0, only Odd \\| name on 2, neither on 0" in text
@@ -486,10 +493,45 @@ def test_the_summary_says_first_what_must_be_known(done: Path) -> None:
     assert "the worker was killed" in text
     assert "| control: " in text
     assert "python -m xai_core verify RUN" in text
+    assert "gate RUN --policy assets/gate.toml" in text
+    assert "lies in records/audits/ or SECOND_LOOK_AUDITS names the folder that holds it" in text
+    assert "maps of misclassified pictures were weighed" in text
     for line in text.splitlines():
         if line.startswith("|"):
             assert line.count("|") - line.count("\\|") >= 3
             assert "Odd | name" not in line
+
+
+def test_what_nobody_labelled_is_not_said_to_have_been_misclassified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "TRUE", (None,) * 6)
+    facts = facts_of(("demo-xray",))
+    facts["data"]["labelled"], facts["refused"] = False, []
+    text = (written(tmp_path / "run", facts, pictures=2) / "summary.md").read_text()
+    assert "2 pictures, without labels." in text
+    assert "no maps were weighed: without labels nothing says which pictures are misclassified" in text
+    assert "maps of misclassified" not in text
+
+
+def test_pictures_of_classes_that_the_models_lack_are_left_out_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "TRUE", ("cat", "fish", "cat", "dog", "cow", None))
+    texts: list[str] = []
+    write = canvas.Canvas.text
+    monkeypatch.setattr(canvas.Canvas, "text", lambda *a, **k: (texts.append(a[3]), write(*a, **k))[1])
+    folder = written(tmp_path / "run")
+    read = pd.read_parquet(folder / "predictions.parquet")
+    assert read.loc[read["label"].isin(["fish", "cow"]), "right"].isna().all()
+    assert read.loc[read["label"].isin(["cat", "dog"]), "right"].notna().all()
+    text = (folder / "summary.md").read_text()
+    assert "is right on 2 of 3 labelled pictures" in text
+    assert "\n  - 2 pictures are of classes that the model lacks and are left out.\n" in text
+    assert "1 picture is of a class that one of the models lacks and is left out." in text  # the second answers on 5
+    assert "fish → cat  57.6 %" in texts
+    assert not any(one.startswith(("✗ fish", "✗ cow")) for one in texts)
+    assert "✗ cat → =bird  96.5 %" in texts
 
 
 def test_the_results_are_strict_json_with_all_numbers(done: Path) -> None:
@@ -502,6 +544,7 @@ def test_the_results_are_strict_json_with_all_numbers(done: Path) -> None:
     assert read["pairs"][0]["maps"][0]["correlation"]["n"] == 1  # of one picture both predict, and explain, the same
     assert len(read["aggregate"]) == 18
     assert read["data"]["sha256"] == "d" * 64
+    assert ".png" not in json.dumps(read)  # names of files may be names of people
 
 
 # the manifest -------------------------------------------------------------------------------------------------------
@@ -657,6 +700,75 @@ def test_progress_is_told_to_its_end_and_a_cancelled_report_has_no_manifest(tmp_
     with pytest.raises(Cancelled, match="answers are kept"):
         write_report(tmp_path, facts, samples, Made(facts), cancel=cancel)
     assert not (tmp_path / "manifest.json").exists()
+
+
+def test_a_report_of_less_removes_what_only_the_earlier_one_wrote_and_nothing_else(own: Path, tmp_path: Path) -> None:
+    beside = {"decisions.sqlite": b"d", "notes.txt": b"n", "arrays/demo-xray/own.txt": b"o", "grids/x/y/z.png": b"z"}
+    for name, content in beside.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_bytes(content)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.png").write_bytes(b"a")
+    (own / "grids/linked").symlink_to(tmp_path / "elsewhere")
+    facts = {**facts_of(("demo-xray",)), "metrics": []}
+    del facts["methods"][1:]
+    write_report(own, facts, [sample(number) for number in range(6)], Made(facts))
+    assert {path.relative_to(own / "arrays").as_posix() for path in (own / "arrays").rglob("*")} == {
+        "demo-xray", "demo-xray/grad_cam.npy", "demo-xray/own.txt",
+    }  # fmt: skip
+    assert not (own / "grids/_dd___name").exists()
+    assert not (own / "method_ranking.png").exists()
+    assert {name: (own / name).read_bytes() for name in beside} == beside
+    assert (tmp_path / "elsewhere/a.png").exists()
+    assert (own / "store").is_dir()
+    for name in ("notes.txt", "arrays/demo-xray/own.txt", "grids/x/y/z.png", "grids/linked"):
+        (own / name).unlink()
+    for name in ("grids/x/y", "grids/x"):
+        (own / name).rmdir()
+    assert xai.verify(own).ok, str(xai.verify(own))
+
+
+def test_a_report_without_maps_leaves_no_folder_of_an_earlier_one(own: Path) -> None:
+    class Mapless(Made):
+        def explanation(self, picture: int, model: int, method: int) -> Explanation | None:
+            return None
+
+    facts = {**facts_of(), "metrics": []}
+    write_report(own, facts, [sample(number) for number in range(6)], Mapless(facts))
+    assert not (own / "arrays").exists()
+    assert not (own / "grids").exists()
+    assert xai.verify(own).ok
+
+
+def test_a_report_that_ends_halfway_is_described_by_no_manifest(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen = durable.replace_streamed, list[bool]()
+
+    def one_only(path: Path, pieces: Any) -> None:
+        seen.append((own / "manifest.json").exists())
+        if len(seen) == 2:
+            raise OSError(28, "No space left on device")
+        real(path, pieces)
+
+    monkeypatch.setattr(durable, "replace_streamed", one_only)
+    with pytest.raises(RecordError, match="No space left"):
+        write_report(own, facts_of(), [sample(0)], Made(facts_of()))
+    assert seen == [False, False]
+    assert not xai.verify(own).ok
+    assert xai.verify(own).files[0].status == "missing"
+
+
+def test_maps_are_asked_for_picture_by_picture(done: Path) -> None:
+    class Noting(Made):
+        def explanation(self, picture: int, model: int, method: int) -> Explanation | None:
+            noted.append((model, picture, method))
+            return super().explanation(picture, model, method)
+
+    facts, noted = facts_of(), list[tuple[int, int, int]]()
+    report = audit_report._Report(
+        done, audit_report.Audit(facts, [sample(n) for n in range(6)], Noting(facts), lambda: None)
+    )
+    assert len({name for name, _ in report._arrays(0, range(6), ["a", "b", "c"])}) == 3
+    assert noted == [(0, picture, method) for picture in range(6) for method in range(3)]
 
 
 def test_a_full_disk_is_said_and_leaves_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

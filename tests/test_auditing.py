@@ -22,11 +22,12 @@ from torch import nn
 
 import xai_core as xai
 from tests.conftest import ROOT, convolutions, png_of, seeded, wrapped
-from xai_core import units
+from xai_core import audit_work, durable, units
 from xai_core.audit_work import Question, Worker, keys_of
 from xai_core.auditing import Progress
 from xai_core.cases import read_cases
 from xai_core.errors import AuditError, Cancelled, PictureError, RecordError, SettingError
+from xai_core.evidence import weigh_many
 from xai_core.models import Model
 from xai_core.runs import open_run
 from xai_core.unit_store import UnitStore
@@ -261,6 +262,130 @@ def test_a_mask_decides_the_scores_that_need_it_and_no_other(models, tmp_path):
     why = dict(zip(run.metrics["file"], run.metrics["why"], strict=True))
     assert values["class 0/000.png"] is not None
     assert "no mask" in why["class 1/001.png"]
+
+
+# ---- what may go wrong with the store and the set --------------------------------------------------------------------
+
+
+def test_an_answer_that_was_damaged_is_computed_again(pictures, models, tmp_path):
+    whole = xai.audit(pictures, models[:1], ["grad_cam"], ["sparseness"], out=tmp_path / "run", **QUICK)
+    part = next((tmp_path / "run" / "store" / "parts").rglob("*.safetensors"))
+    part.write_bytes(part.read_bytes()[:-1] + b"?")
+    again = xai.audit(pictures, models[:1], ["grad_cam"], ["sparseness"], out=tmp_path / "run", **QUICK)
+    assert again.facts["progress"]["computed"] > 0
+    assert any("damaged" in sentence for sentence in again.facts["left_out"])
+    assert again.facts["store_sha256"] == whole.facts["store_sha256"]
+    assert len(again.predictions) == len(again.metrics) == 4
+    assert again.metrics["value"].notna().all()
+
+
+def twice(home: Path, rows: str) -> Path:
+    """One picture under two names, with a mask of each half."""
+    home.mkdir()
+    for name in ("p1.png", "p2.png"):
+        (home / name).write_bytes(png_of(noise(1)))
+    for number in (1, 2):
+        mask = np.zeros((40, 40, 3), np.uint8)
+        mask[:20] = 255
+        (home / f"m{number}.png").write_bytes(png_of(mask if number == 1 else 255 - mask))
+    (home / "labels.csv").write_text(rows)
+    return home
+
+
+def test_one_picture_with_two_masks_has_the_scores_of_both(models, tmp_path):
+    home = twice(tmp_path / "set", "file,label,mask\np1.png,class 0,m1.png\np2.png,class 0,m2.png\n")
+    run = xai.audit(home, models[:1], ["saliency"], ["mass_accuracy"], out=tmp_path / "run", **QUICK)
+    one, other = run.metrics["value"]
+    assert one + other == pytest.approx(1, abs=1e-6)
+    again = xai.audit(home, models[:1], ["saliency"], ["mass_accuracy"], out=tmp_path / "run", **QUICK)
+    assert again.facts["progress"]["computed"] == 0
+
+
+def test_one_picture_under_two_labels_is_weighed_where_it_is_wrong(models, tmp_path):
+    said = xai.predict(models[0], xai.read_image(png_of(noise(1)))).order()
+    home = twice(tmp_path / "set", f"file,label\np1.png,class {said[0]}\np2.png,class {said[1]}\n")
+    run = xai.audit(home, models[:1], ["grad_cam"], out=tmp_path / "run", controls=False, weigh="wrong")
+    assert list(run.evidence["file"]) == ["p2.png"]
+    again = xai.audit(home, models[:1], ["grad_cam"], out=tmp_path / "run", controls=False, weigh="wrong")
+    assert again.facts["progress"]["computed"] == 0
+    assert again.facts["store_sha256"] == run.facts["store_sha256"]
+
+
+def test_a_store_that_holds_more_verdicts_than_were_asked_for_changes_nothing(pictures, models, tmp_path):
+    rows = []
+    for number, path in enumerate(sorted(pictures.rglob("*.png"))):
+        said = xai.predict(models[0], xai.read_image(path)).order()
+        rows.append(f"{path.relative_to(pictures).as_posix()},class {said[number % 2]}")
+    (pictures / "labels.csv").write_text("\n".join(["file,label", *rows, ""]))
+    common = {"methods": ["grad_cam"], "controls": False}
+    alone = xai.audit(pictures, models[:1], out=tmp_path / "alone", weigh="wrong", **common)
+    store = tmp_path / "store"
+    xai.audit(pictures, models[:1], out=tmp_path / "all", weigh="all", store=store, **common)
+    beside = xai.audit(pictures, models[:1], out=tmp_path / "beside", weigh="wrong", store=store, **common)
+    assert len(alone.evidence) == len(beside.evidence) == 2
+    assert alone.facts["store_sha256"] == beside.facts["store_sha256"]
+    assert beside.facts["progress"]["computed"] == 0
+
+
+def test_a_verdict_that_was_found_is_not_computed_again(pictures, models, tmp_path, monkeypatch):
+    asked: list[int] = []
+
+    def weighing(model: Model, maps: Sequence[Any], **settings: Any) -> Any:
+        asked.append(len(maps))
+        return weigh_many(model, maps, **settings)
+
+    monkeypatch.setattr(audit_work, "weigh_many", weighing)
+    common: Mapping[str, Any] = {"weigh": "all", "controls": False, "store": tmp_path / "store"}
+    xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "one", **common)
+    assert asked == [1] * 4
+    xai.audit(pictures, models[:1], ["grad_cam", "layer_cam"], out=tmp_path / "two", **common)
+    assert asked == [1] * 8
+
+
+def test_a_bad_store_leaves_a_finished_run_as_it_was(pictures, models, tmp_path):
+    run = xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "mine.txt").write_text("mine")
+    with pytest.raises(AuditError, match="junk"):
+        xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", store=tmp_path / "junk", **QUICK)
+    assert open_run(tmp_path / "run").facts == run.facts
+
+
+def test_another_set_in_the_same_folder_is_refused_and_a_grown_one_is_taken_up(pictures, models, tmp_path):
+    first = xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
+    with pytest.raises(SettingError, match="asked something else: data differ"):
+        xai.audit(folder_of(tmp_path / "others"), models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
+    folder_of(pictures, 6)
+    grown = xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
+    assert (grown.facts["progress"]["found"], grown.facts["progress"]["computed"]) == (8, 4)
+    assert len(grown.predictions) == 6
+    assert grown.facts["data_sha256"] != first.facts["data_sha256"]
+    assert xai.verify(tmp_path / "run").ok, str(xai.verify(tmp_path / "run"))
+
+
+def test_a_disk_that_is_full_while_run_json_is_written_gives_a_sentence(pictures, models, tmp_path, monkeypatch):
+    def full(path: Path, data: bytes) -> None:
+        if Path(path).name == "run.json":
+            raise OSError(28, "No space left on device")
+        replace_file(path, data)
+
+    replace_file = durable.replace_file
+    monkeypatch.setattr(durable, "replace_file", full)
+    with pytest.raises(RecordError, match=r"run\.json: No space left on device.*free some space"):
+        xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK)
+    monkeypatch.undo()
+    assert xai.audit(pictures, models[:1], ["grad_cam"], out=tmp_path / "run", **QUICK).facts["status"] == "done"
+
+
+def test_labels_that_say_something_else_make_another_set(models, tmp_path):
+    found = []
+    for labels in ("01", "10"):
+        home = folder_of(tmp_path / f"set {labels}" / "pictures", 2)
+        rows = zip(sorted(path.relative_to(home).as_posix() for path in home.rglob("*.png")), labels, strict=True)
+        (home / "labels.csv").write_text("file,label\n" + "".join(f"{file},class {label}\n" for file, label in rows))
+        found.append(xai.audit(home, models[:1], ["grad_cam"], out=tmp_path / labels, **QUICK).facts)
+    assert found[0]["store_sha256"] == found[1]["store_sha256"]
+    assert found[0]["data_sha256"] != found[1]["data_sha256"]
 
 
 # ---- stopping and going on -------------------------------------------------------------------------------------------

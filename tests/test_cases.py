@@ -405,6 +405,33 @@ def test_no_link_is_followed_and_each_is_listed(tmp_path: Path) -> None:
     assert all("is a link" in dict(found.refused)[name] for name in ("dog/s.png", "cat/link.png"))
 
 
+def test_results_of_this_program_in_a_folder_are_no_pictures_of_its_set(tmp_path: Path) -> None:
+    """An audit or an explanation that was written into its own set does not become part of it."""
+    audit = {"run.json": b'{"schema": 1, "status": "running"}', "grids/m/grad_cam.png": b"grid"}
+    record = {"manifest.json": b'{"schema": 1, "sha256": ""}', "seen.png": b"seen"}
+    own = {f"cat/run/{name}": data for name, data in audit.items()}
+    found = read_cases(folder_of(tmp_path / "set", {**CLASSES, **own}))
+    assert [case.name for case in found.cases] == sorted(CLASSES)
+    assert found.said[0] == "Passed over as results of this program: the folder cat/run."
+    assert found.refused == ()
+    own = {f"a{number}/{name}": data for number, one in enumerate([audit, record]) for name, data in one.items()}
+    found = read_cases(folder_of(tmp_path / "set", own))
+    assert [case.name for case in found.cases] == sorted(CLASSES)
+    assert found.said[0] == "Passed over as results of this program: the folder a0 and 2 more."
+
+
+@pytest.mark.parametrize("said", [b"", b"{", b"[" * 10**5, b"[]", b'{"schema": 1}', b'{"status": "done"}', b"\xff"])
+def test_a_folder_with_a_file_of_that_name_by_others_is_read(said: bytes, tmp_path: Path) -> None:
+    found = read_cases(folder_of(tmp_path / "set", {**CLASSES, "cat/run.json": said, "dog/manifest.json": said}))
+    assert [case.name for case in found.cases] == sorted(CLASSES)
+
+
+def test_a_set_that_lies_in_the_folder_of_a_run_is_read(tmp_path: Path) -> None:
+    """It was asked for by name."""
+    own = {"run.json": b'{"schema": 1, "status": "done"}'}
+    assert len(read_cases(folder_of(tmp_path / "set", {**CLASSES, **own})).cases) == 3
+
+
 def test_a_table_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real.csv").write_text("file,label\na.png,x\n")
     root = folder_of(tmp_path / "set", {"a.png": b"a"})

@@ -29,6 +29,7 @@ from xai_core.classification import (
     of_pair,
     pair,
     per_class,
+    right_or_wrong,
     top_confusions,
 )
 from xai_core.runs import Placed, open_run
@@ -270,12 +271,41 @@ def test_a_loss_without_end_is_no_number() -> None:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_a_class_that_the_model_lacks_cannot_be_right_and_is_said() -> None:
-    found = numbers(["ant", "elk"], ["ant", "ant"], [0.9, 0.9], [0.1, None], LABELS)
-    assert found.accuracy.mean == 0.5
-    assert found.loss.n == 1
-    assert found.notes == ("1 of 2 pictures are of classes that the model lacks: it cannot be right.",)
-    assert found.confusion.rows == ("ant", "elk")
+def test_pictures_of_classes_that_the_model_lacks_are_left_out_and_counted() -> None:
+    """Two of four are elks: the numbers are those of the other two alone."""
+    found = numbers(["ant", "elk", "elk", "bee"], ["ant"] * 4, [0.9] * 4, [0.1, None, None, 2.0], LABELS)
+    alone = numbers(["ant", "bee"], ["ant"] * 2, [0.9] * 2, [0.1, 2.0], LABELS)
+    assert found.notes == ("2 pictures are of classes that the model lacks and are left out",)
+    assert (found.pictures, found.n, found.accuracy.mean, found.balanced_accuracy.mean) == (4, 2, 0.5, 0.5)
+    ours, theirs = found.to_dict(), alone.to_dict()
+    assert {key for key in ours if ours[key] != theirs[key]} == {"pictures", "notes"}
+    lone = numbers(["ant", "elk"], ["ant", "ant"], [0.9, 0.9], [0.1, None], LABELS)
+    assert lone.notes == ("1 picture is of a class that the model lacks and is left out",)
+
+
+def test_where_the_model_has_no_class_of_any_picture_nothing_is_defined() -> None:
+    found = numbers(["elk", None], ["ant", "ant"], [0.9, 0.9], [None, None], LABELS)
+    assert (found.n, found.accuracy.mean, found.calibration) == (0, None, None)
+    assert found.why.startswith("every labelled picture is of a class that the model lacks")
+
+
+@pytest.mark.parametrize(
+    ("label", "labels", "task", "right"),
+    [
+        ("ant", LABELS, "single label", True),
+        ("bee", LABELS, "single label", False),
+        ("elk", LABELS, "single label", None),
+        (None, LABELS, "single label", None),
+        ("ant", ["bee", "ant", "ant"], "single label", True),
+        ("ant", LABELS, "multi label", None),
+        ("ant", LABELS, "regression", None),
+        ("elk", [], "single label", False),
+    ],
+)
+def test_right_and_wrong_are_said_only_where_they_are_known(
+    label: str | None, labels: list[str], task: str, right: bool | None
+) -> None:
+    assert right_or_wrong(label, "ant", labels, task) is right
 
 
 @pytest.mark.parametrize("task", NOT_DEFINED)
@@ -302,6 +332,19 @@ def test_models_that_are_right_on_the_same_pictures_are_not_told_apart() -> None
     found = pair(("a", "b"), ["ant", "bee", None], ["ant", "ant", "ant"], ["ant", "cow", "bee"])
     assert (found.both, found.neither, found.p, found.n) == (1, 1, None, 2)
     assert (found.agreement.mean, found.agreement.n) == (pytest.approx(1 / 3), 3)  # the unlabelled one counts here
+
+
+def test_mcnemars_test_leaves_out_what_one_of_the_models_cannot_get_right() -> None:
+    true = ["ant", "ant", "elk", "bee", "yak"]
+    found = pair(
+        ("a", "b"), true, ["ant"] * 5, ["ant", "bee", "elk", "bee", "bee"], (["ant", "bee"], ["ant", "bee", "elk"])
+    )
+    assert (found.n, found.both, found.only_first, found.only_second, found.neither) == (3, 1, 1, 1, 0)
+    assert found.notes == ("2 pictures are of classes that one of the models lacks and are left out",)
+    assert found.agreement.n == 5  # nobody need know the class for that
+    none = pair(("a", "b"), ["elk"], ["ant"], ["elk"], (["ant"], ["ant", "elk"]))
+    assert (none.n, none.p) == (0, None)
+    assert none.why.startswith("every labelled picture is of a class that one of the models lacks")
 
 
 def test_models_without_a_label_in_common_are_not_compared() -> None:
@@ -397,7 +440,7 @@ def test_the_numbers_of_a_run_are_those_of_its_tables_and_maps(folder: Path) -> 
     [maps] = [one for one in both["maps"] if one["method"] == "grad_cam"]
     # Of 6 pictures 3 are called the same; the others' maps speak for different classes.
     assert maps["correlation"]["mean"] == pytest.approx(1 / 3)
-    assert maps["apart"] == ["0.png"]
+    assert maps["apart"] == ["sha of 0.png"]
     assert maps["left_out"] == {"the maps speak for different classes": 3}
     assert "uniform" not in [one["method"] for one in both["maps"]]
     by_method = found["methods"]["m"]["grad_cam"]

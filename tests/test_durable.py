@@ -103,3 +103,43 @@ def test_old_drafts_are_swept_whether_files_or_folders_and_nothing_else(tmp_path
     durable.sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {young.name, "data", link.name}
     durable.sweep(tmp_path / "nowhere")
+
+
+def test_files_that_grow_side_by_side_are_whole_or_not_at_all(tmp_path: Path) -> None:
+    one, other, numbers = tmp_path / "one", tmp_path / "other", list[int]()
+    for at in range(1, 100):
+        one.write_bytes(b"old")
+        other.unlink(missing_ok=True)
+        try:
+            with failing(at, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) as done:
+                durable.replace_together([(one, b"n"), (other, b"ab"), (one, b"ew"), (other, b"c")])
+            break
+        except OSError as error:
+            numbers.append(error.errno or 0)
+        renamed = done[:-1].count("replace")
+        assert one.read_bytes() == (b"new" if renamed else b"old")
+        assert (other.read_bytes() if other.exists() else b"") == (b"abc" if renamed == 2 else b"")
+        assert {entry.name for entry in tmp_path.iterdir()} <= {"one", "other"}
+    assert set(numbers) == {errno.ENOSPC}
+    assert done[-4:] == ["replace", "replace", "open", "fsync"]  # both are on the disk before one takes its name
+    assert done[:-4].count("fsync") == 2
+    assert (one.read_bytes(), other.read_bytes()) == (b"new", b"abc")
+
+
+def test_no_file_takes_its_name_where_the_pieces_of_one_end_in_an_error(tmp_path: Path) -> None:
+    def pieces() -> Iterator[tuple[Path, bytes]]:
+        yield tmp_path / "one", b"new"
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        durable.replace_together(pieces())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_removed_is_gone_from_the_disk_too(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    with failing(100, OSError()) as done:
+        durable.remove_file(tmp_path / "file")
+    assert done == ["open", "fsync"]
+    assert list(tmp_path.iterdir()) == []
+    durable.remove_file(tmp_path / "file")

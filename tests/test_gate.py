@@ -180,6 +180,47 @@ def test_every_number_is_that_of_the_run(run: Run, rule: dict[str, str], value: 
     assert row.result == "pass"
 
 
+def gaps(place: Path, pictures: int | None = 12) -> Run:
+    """Twelve pictures were read. Of m two of them have no answer, and 3.png lost its maps; n has an answer to all."""
+    files = [*FILES, "10.png", "11.png"]
+    said = [Said(file, model, "cat", "cat") for file in files for model in ("m", "n") if model == "n" or file in FILES]
+    refused = [["x.png", "it is no picture."], ["m.png", "the mask of 1.png does not exist, though line 2 names it"],
+               ["y.png", "is a link; copy the file itself"], ["z.png", "is empty; get the file again"]]  # fmt: skip
+    quarantined = [["3.png", "m", "It took its worker down twice"], ["10.png", "m", "It took its worker down twice"]]
+    progress = {"pictures": pictures, "cases": 13}
+    return open_run(run_folder(place, said, refused=refused, quarantined=quarantined, progress=progress))
+
+
+def test_pictures_that_are_in_no_number_are_shares_of_the_set(tmp_path: Path) -> None:
+    run = gaps(tmp_path / "run")
+    [row] = rows_of(run, number="share_refused", at_most=0.1)  # three files and a mask, beside the twelve
+    assert (row.model, row.measured, row.result) == ("", share_of([True] * 3 + [False] * 12), "fail")
+    rows = rows_of(run, number="share_lost", at_most=0.2)
+    assert [(row.model, row.measured, row.result) for row in rows] == [
+        ("m", share_of([True] * 3 + [False] * 9), "fail"),
+        ("n", share_of([False] * 12), "pass"),
+    ]
+    assert shown(run, number="share_lost", model="n", at_most=0) == [("n", "", "pass")]
+    assert shown(run, number="share_refused", at_most=1, min_n=16) == [("", "", "not judged")]
+
+
+def test_a_run_that_does_not_say_how_many_pictures_it_read_has_no_shares_of_them(tmp_path: Path) -> None:
+    for run in (gaps(tmp_path / "a", None), open_run(folder_of(tmp_path / "b", {"m": "c" * 10}))):
+        for number in ("share_refused", "share_lost"):
+            assert {result for *_, result in shown(run, number=number, at_most=1)} == {"undefined"}
+
+
+def test_the_terminal_says_how_many_pictures_the_numbers_lack(tmp_path: Path) -> None:
+    run, policy = gaps(tmp_path / "run"), tmp_path / "gate.toml"
+    policy.write_text("[[rule]]\nnumber = 'accuracy'\nat_least = 0\n")
+    code, text = command(run.folder, "--policy", policy)
+    assert code == 0
+    lines = ["3 pictures could not be read: not in any number",
+             "2 pictures could not be computed in full: not in every number"]  # fmt: skip
+    assert [line.removeprefix("Missing     ") for line in text.splitlines() if line.startswith("Missing")] == lines
+    assert all(f"- {line}" in (run.folder / "gate.md").read_text() for line in lines)
+
+
 def test_every_number_on_offer_is_tested() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert all(f'"number": "{name}"' in text or f'number="{name}"' in text for name in NUMBERS)
@@ -277,6 +318,8 @@ def test_maps_of_other_settings_are_not_drift(run: Run, tmp_path: Path) -> None:
             "has an entry 'of', which says nothing of accuracy",
         ),
         ("[[rule]]\nnumber = 'accuracy'\nmethod = 'lime'\nat_least = 1", "says nothing of accuracy"),
+        ("[[rule]]\nnumber = 'share_refused'\nmodel = 'n'\nat_most = 1", "'model', which says nothing of share_re"),
+        ("[[rule]]\nnumber = 'share_lost'\ngroup = 'side'\nat_most = 1", "'group', which says nothing of share_lost"),
         ("[[rule]]\nnumber = 'flips'\nother = 'n'\nat_most = 1", "says nothing of flips"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,29 @@ def test_the_heart_beats_while_the_lease_is_held_and_only_for_its_own(
         time.sleep(0.2)
         assert path.stat().st_mtime == 1
     assert json.loads(path.read_text())["id"] == "another"  # nor is it given back for them
+
+
+@pytest.mark.parametrize("how", ["taken", "taken and given back"])
+def test_a_holder_learns_that_its_folder_was_taken_over(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BEAT", 0.01)
+    lost = threading.Event()
+    with lease(tmp_path, {}, lost):
+        assert not lost.wait(0.1)
+        if how == "taken":
+            change(tmp_path, id="another")
+        else:
+            (tmp_path / "lease.json").unlink()
+        assert lost.wait(5)
+    assert (tmp_path / "lease.json").exists() == (how == "taken")
+
+
+def test_a_holder_that_gives_its_folder_back_has_not_lost_it(tmp_path: Path) -> None:
+    lost = threading.Event()
+    with lease(tmp_path, {}, lost):
+        pass
+    assert not lost.is_set()
 
 
 RACE = """

@@ -13,6 +13,7 @@ import pytest
 from tests.run_folders import GRAD_CAM, Said, identity, run_folder
 from xai_core import units
 from xai_core.errors import RecordError
+from xai_core.records import Explanation, Image, Passes, Prediction, Target
 from xai_core.runs import SCHEMA, list_runs, open_run
 from xai_core.unit_store import UnitStore
 
@@ -100,6 +101,35 @@ def test_a_map_is_looked_for_under_the_target_that_was_asked(
     run = open_run(rewritten(folder, target=target, seed=5, background=["other", f"sha of {picture}.png"]))
     asked = units.map_key(f"sha of {picture}.png", identity("m"), GRAD_CAM, rule, 5, ["other"])
     assert run.map_key(f"sha of {picture}.png", "m", "grad_cam") == asked
+
+
+def test_one_picture_may_stand_under_two_labels(tmp_path: Path) -> None:
+    """The label of the first file counts unless another is named; a class of a label that is twice is the first."""
+    said = [Said("a.png", "m", "cat", label) for label in ("dog", "cat", None)]
+    folder = rewritten(run_folder(tmp_path / "run", said, labels={"m": ("cat", "dog", "dog")}), target="true")
+    table = open_run(folder).predictions.assign(file=["dog/a.png", "cat/a.png", "a.png"])
+    table.to_parquet(folder / "predictions.parquet", index=False)
+    run, store = open_run(folder), UnitStore(folder / "store")
+    about, seen = run.facts["models"][0]["identity"], np.zeros((4, 4, 3), np.uint8)
+    for number, label in ((0, "cat"), (1, "dog")):
+        key = units.map_key("sha of a.png", about, GRAD_CAM, {"class": number, "kind": "logit", "against": None}, 0)
+        e = Explanation(
+            RAMP + number, seen, GRAD_CAM, about, Target(number, label), "sha of a.png", 0, 0.0, Passes(), (4, 4)
+        )
+        store.put([units.of_explanation(key, e)])
+    answer = Prediction(("cat", "dog", "dog"), np.zeros(3, np.float32), about, "sha of a.png")
+    image = Image(seen, "sha of a.png", source={"width": 4, "height": 4})
+    store.put([units.of_prediction(units.prediction_key("sha of a.png", about), answer, seen, image, 0.0)])
+    store.close()
+
+    def explained(file: str = "") -> str | None:
+        e = run.explanation("sha of a.png", "m", "grad_cam", file)
+        return None if e is None else e.target.label
+
+    assert [explained(file) for file in ("", "dog/a.png", "cat/a.png")] == ["dog", "dog", "cat"]
+    assert explained("a.png") is None  # nobody says what that is, so the predicted class is meant
+    with pytest.raises(RecordError, match=r"no file fox/a\.png of picture sha of a\.png"):
+        explained("fox/a.png")
 
 
 def test_a_picture_is_not_compared_with_itself(folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -84,7 +86,7 @@ def audit(
     random_weights: RandomWeights = False,
     device: Device = None,
 ) -> None:
-    """Audit a whole set. Stopped by Ctrl-C or by force, the same command goes on where it was."""
+    """Audit a whole set. Stopped by Ctrl-C, SIGTERM or by force, the same command goes on where it was."""
     from xai_core.auditing import audit as run_audit
     from xai_core.cases import read_cases
     from xai_core.runs import FACTS
@@ -98,7 +100,7 @@ def audit(
     cases = read_cases(data, split=split, where=_pairs(where or []))
     specs = _specs(models, checkpoint, labels, task, random_weights, seed)
     behind = pictures_in(background)
-    with _watched() as told:
+    with _watched() as told, _sigterm_as_ctrl_c():
         try:
             run = run_audit(
                 cases, specs, chosen, asked, out=out, store=store or None, engine=engine, address=address,
@@ -168,6 +170,19 @@ def _watched() -> Iterator[_Watch]:
         yield watch
     finally:
         watch.stop()
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """A scheduler that ends a job sends SIGTERM, which would otherwise leave the run as if it were under way."""
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _said(run: Run) -> Iterator[str]:

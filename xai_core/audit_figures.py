@@ -26,16 +26,19 @@ WIDE, HIGH = 3 * (SIDE + 0.05) + 0.3, SIDE + 0.52
 
 
 class Shown(NamedTuple):
-    """A picture on a grid: its map, what is true (None where nobody said), and what was predicted how surely."""
+    """A picture on a grid: its map, what is true (None where nobody said), what was predicted how surely, whether that
+    is right (None where nothing says so).
+    """
 
     explanation: Explanation
     label: str | None
     predicted: str
     confidence: float | None
+    right: bool | None
 
     @property
     def wrong(self) -> bool:
-        return self.label is not None and self.label != self.predicted
+        return self.right is False
 
 
 def grid(shown: Sequence[Shown], heading: str, notice: str, about: str) -> np.ndarray:

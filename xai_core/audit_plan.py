@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xai_core import units
 from xai_core.audit_report import Sample
-from xai_core.audit_work import Keys, ModelSpec, Parcel, Worker, keys_of
+from xai_core.audit_work import Keys, ModelSpec, Parcel, Worker, keys_of, went_wrong
 from xai_core.cases import CaseSet, unknown_labels
 from xai_core.comparison import names_of
 from xai_core.errors import PictureError, SettingError
 from xai_core.images import read_image
 from xai_core.methods import METHODS
 from xai_core.metrics import METRICS
-from xai_core.records import Case, Evidence, Explanation, Prediction, Score
+from xai_core.records import TASKS, Case, Evidence, Explanation, Prediction, Score
 from xai_core.runs import SCHEMA
 from xai_core.score_table import row_names
 from xai_core.truth import fitted_mask
@@ -40,12 +40,12 @@ class Prepared(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """What is missing of a picture by a model, how much of it was found, and the units that were looked at."""
+    """What is missing of a picture by a model, how much of it was found, and verdicts that need not be asked again."""
 
     missing: frozenset[str]
     found: int
     total: int
-    held: Mapping[str, Unit]
+    weighed: Mapping[str, Unit]
 
 
 class Plan:
@@ -58,12 +58,13 @@ class Plan:
             raise SettingError("An audit needs a method. Name one, such as grad_cam.")
         self.cases, self.worker, self.question, self.target = cases, worker, worker.question, target
         self.names = names_of([model.identity for model in worker.models])
-        self.numbers = [{label: i for i, label in enumerate(model.labels)} for model in worker.models]
+        self.numbers = [{label: model.labels.index(label) for label in model.labels} for model in worker.models]
         self.left_out = [*cases.said]
         strangers: list[SettingError] = []
         for name, model, fitted in zip(self.names, worker.models, worker.fitted, strict=True):
             try:
-                self.left_out += unknown_labels(cases, model.labels, name)
+                if model.identity["task"] == TASKS[0]:
+                    self.left_out += unknown_labels(cases, model.labels, name)
             except SettingError as error:  # of several models, one may know other classes
                 strangers.append(error)
                 self.left_out.append(str(error))
@@ -75,6 +76,11 @@ class Plan:
     def _check_target(self) -> None:
         if self.target == "true" and all(case.label is None for case in self.cases.cases):
             raise SettingError("The true class cannot be explained: no picture has a label. Choose predicted.")
+        for name, known in zip(self.names, self.numbers, strict=True) if self.target == "true" else ():
+            if lacking := sum(case.label not in known for case in self.cases.cases):
+                self.left_out.append(
+                    f"Of {lacking} pictures {name} does not know the true class: the predicted one is explained."
+                )
         if self.target not in ("predicted", "true"):
             for name, known in zip(self.names, self.numbers, strict=True):
                 if self.target not in known:
@@ -83,12 +89,14 @@ class Plan:
                     )
 
     def right(self, case: Case, model: int) -> int | None:
-        """The number of the class that a picture truly shows, where the model has it."""
-        return None if case.label is None else self.numbers[model].get(case.label)
+        """The number of the class that a picture truly shows, where the model has it and classes exclude each other."""
+        single = self.worker.models[model].identity["task"] == TASKS[0]
+        return self.numbers[model].get(case.label) if single and case.label is not None else None
 
     def class_asked(self, case: Case, model: int) -> int | None:
         """The class that is explained; None is the predicted one, also where the true one is not known."""
-        return self.right(case, model) if self.target == "true" else self.numbers[model].get(self.target)
+        wanted = case.label if self.target == "true" else self.target
+        return None if wanted is None else self.numbers[model].get(wanted)
 
     def keys(self, case: Case, picture: str, mask: str, model: int) -> Keys:
         worker, identity = self.worker, self.worker.models[model].identity
@@ -161,7 +169,7 @@ class Plan:
         parcels = tuple(
             Parcel(
                 number, model, image, white, self.right(case, model), self.class_asked(case, model), keys, one.missing,
-                one.held or store.get([keys.prediction, *filter(None, keys.maps)]),
+                {**store.get([keys.prediction, *filter(None, keys.maps)]), **one.weighed},
             )
             for model, (keys, one) in enumerate(zip(every, looked, strict=True))
             if one.missing
@@ -179,37 +187,44 @@ class Plan:
 
     def _look(self, keys: Keys, case: Case, model: int, store: UnitStore) -> Looked:
         """What the store has of a picture by a model, and what is missing. What has no map has no scores either."""
+        wrong = self.question.weigh == "wrong" and self.known_wrong(keys, case, model, store)
+        weigh = wrong or self.question.weigh == "all"
         found = store.found(keys.all())
-        scored = [row for row, (key, own) in enumerate(zip(keys.maps, keys.scores, strict=True)) if key in found]
-        unsure = [row for row in scored if any(key not in found for key in keys.scores[row])]
-        held: Mapping[str, Unit] = {}
-        if unsure or (self.question.weigh == "wrong" and self.right(case, model) is not None):
-            held = store.get([key for key in (keys.prediction, *keys.maps) if key in found])
-        maps = {row: held[key] for row, key in enumerate(keys.maps) if key is not None and key in held}
-        refused = {row for row, unit in maps.items() if units.refusal(unit)}
-        due = {keys.prediction, *keys.maps}
+        unsure = [
+            row
+            for row, (key, own) in enumerate(zip(keys.maps, keys.scores, strict=True))
+            if key in found and not {*own, *([keys.evidence[row]] if weigh else [])} - {None} <= found
+        ]
+        maps = store.get([key for row in unsure if (key := keys.maps[row]) is not None])
+        found = store.found(keys.all()) if unsure else found  # what could not be read is not there any more
+        refused = {row for row in unsure if (unit := maps.get(keys.maps[row] or "")) and units.refusal(unit)}
+        due: set[str | None] = {keys.prediction, *keys.maps}
         due |= {key for row, own in enumerate(keys.scores) if row not in refused for key in own}
-        if self.question.weigh == "all" or self._known_wrong(held.get(keys.prediction), case, model):
-            due |= {key for row, key in enumerate(keys.evidence) if row not in refused}
+        due |= {key for row, key in enumerate(keys.evidence) if weigh and row not in refused}
         asked = {key for key in due if key is not None}
-        known = asked & found
-        weighed = {key: Unit(key, "evidence", {}, {}) for key in keys.evidence if key in found}
-        return Looked(frozenset(asked - found), len(known), len(asked), {**held, **weighed} if held else {})
+        weighed = {key: Unit(key, "evidence", {}, {}) for key in keys.evidence if key is not None and key in found}
+        return Looked(frozenset(asked - found), len(asked & found), len(asked), weighed)
 
-    def _known_wrong(self, said: Unit | None, case: Case, model: int) -> bool:
-        if said is None or self.question.weigh != "wrong":
-            return False
+    def known_wrong(self, keys: Keys, case: Case, model: int, store: UnitStore) -> bool:
+        """Whether the store says that the model got a picture wrong."""
         right = self.right(case, model)
-        return right is not None and int(np.argsort(-said.arrays["logits"], kind="stable")[0]) != right
+        if right is None or (unit := store.get([keys.prediction]).get(keys.prediction)) is None:
+            return False
+        return went_wrong(units.to_prediction(unit, self.worker.models[model].identity), right)
 
 
 class StoredAnswers:
-    """The answers of a run, read from the store one picture at a time. What was not computed is None."""
+    """The answers of a run, read from the store one picture at a time. What was not asked, or has no answer, is None.
+
+    `damaged` is True once something that the store said it had could not be read.
+    """
 
     def __init__(self, plan: Plan, store: UnitStore, samples: Sequence[tuple[Sample, str]]) -> None:
         self._plan, self._store, self._samples = plan, store, samples
+        self.damaged = False
         self._held: tuple[tuple[int, int], Mapping[str, Unit]] = (-1, -1), {}
         self._named: tuple[tuple[int, int], Keys] = (-1, -1), Keys("", (), (), ())
+        self._wrong: dict[tuple[int, int], bool] = {}
 
     def every_key(self) -> Iterator[str]:
         """Of all that was asked."""
@@ -218,47 +233,62 @@ class StoredAnswers:
                 yield from self._keys(number, model).all()
 
     def prediction(self, sample: int, model: int) -> tuple[Prediction, np.ndarray] | None:
-        unit = self._units(sample, model).get(self._keys(sample, model).prediction)
+        unit = self._unit(sample, model, self._keys(sample, model).prediction)
         if unit is None:
             return None
         return units.to_prediction(unit, self._plan.worker.models[model].identity), unit.arrays["seen"]
 
     def explanation(self, sample: int, model: int, method: int) -> Explanation | None:
-        unit, said = self._unit(sample, model, "maps", method), self.prediction(sample, model)
+        key = self._keys(sample, model).maps[method]
+        unit = None if key is None else self._read([key]).get(key)
+        said = self.prediction(sample, model)
         if unit is None or said is None or units.refusal(unit):
             return None
         return units.to_explanation(unit, self._plan.worker.models[model].identity, said[1])
 
     def score(self, sample: int, model: int, method: int, metric: int) -> Score | None:
-        key = self._keys(sample, model).scores[method][metric]
-        unit = None if key is None else self._units(sample, model).get(key)
+        unit = self._unit(sample, model, self._keys(sample, model).scores[method][metric])
         return None if unit is None else units.to_score(unit)
 
     def evidence(self, sample: int, model: int, method: int) -> Evidence | None:
-        unit = self._unit(sample, model, "evidence", method)
+        unit = self._unit(sample, model, self._keys(sample, model).evidence[method])
         return None if unit is None else units.to_evidence(unit)
 
     def size(self, sample: int) -> tuple[int, int] | None:
         """(width, height) of the picture as it was uploaded."""
         for model in range(len(self._plan.names)):
             key = self._keys(sample, model).prediction
-            if (unit := self._store.get([key]).get(key)) is not None:
+            if (unit := self._read([key]).get(key)) is not None:
                 width, height = unit.facts["size"]
-                return width, height
+                return int(width), int(height)
         return None
 
-    def _unit(self, sample: int, model: int, kind: Literal["maps", "evidence"], method: int) -> Unit | None:
-        key = getattr(self._keys(sample, model), kind)[method]
-        return None if key is None else self._units(sample, model).get(key)
-
-    def _units(self, sample: int, model: int) -> Mapping[str, Unit]:
-        """All that the store has of a picture by a model. The last one is remembered: its answers are asked in turn."""
+    def _unit(self, sample: int, model: int, key: str | None) -> Unit | None:
+        """One of the answers that are no maps. Those of the last picture and model are remembered."""
         if self._held[0] != (sample, model):
-            self._held = (sample, model), self._store.get(self._keys(sample, model).all())
-        return self._held[1]
+            keys = self._keys(sample, model)
+            maps = set(keys.maps)
+            self._held = (sample, model), self._read([each for each in keys.all() if each not in maps])
+        return None if key is None else self._held[1].get(key)
+
+    def _read(self, keys: Sequence[str]) -> Mapping[str, Unit]:
+        there = self._store.found(keys)
+        found = self._store.get(keys)
+        self.damaged |= not there <= found.keys()
+        return found
 
     def _keys(self, sample: int, model: int) -> Keys:
+        """Verdicts are asked of what went wrong alone, where no others were: a store may hold more of them."""
         if self._named[0] != (sample, model):
             one, mask = self._samples[sample]
-            self._named = (sample, model), self._plan.keys(one.case, one.picture, mask, model)
+            keys = self._plan.keys(one.case, one.picture, mask, model)
+            if self._plan.question.weigh == "wrong" and not self._went_wrong(sample, model, keys):
+                keys = keys._replace(evidence=(None,) * len(keys.evidence))
+            self._named = (sample, model), keys
         return self._named[1]
+
+    def _went_wrong(self, sample: int, model: int, keys: Keys) -> bool:
+        if (sample, model) not in self._wrong:
+            case = self._samples[sample][0].case
+            self._wrong[sample, model] = self._plan.known_wrong(keys, case, model, self._store)
+        return self._wrong[sample, model]

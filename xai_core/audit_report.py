@@ -20,6 +20,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +36,7 @@ from xai_core.provenance import made_with
 from xai_core.records import Explanation
 from xai_core.runs import Run
 from xai_core.score_table import ScoreTable
-from xai_core.seal import AUDIT, MANIFEST, SCHEMA, sealed, shown
+from xai_core.seal import AUDIT, KINDS, MANIFEST, SCHEMA, sealed, shown
 
 __all__ = ["Answers", "Sample", "write_report"]
 
@@ -94,6 +95,18 @@ def write_report(
         ) from error
 
 
+class _Counted:
+    """What a file's pieces come to: each goes through here as it is written."""
+
+    def __init__(self) -> None:
+        self.digest, self.size = hashlib.sha256(), 0
+
+    def __call__(self, piece: bytes) -> bytes:
+        self.digest.update(piece)
+        self.size += len(piece)
+        return piece
+
+
 class _Report:
     """The report while it is written: `listed` is what the manifest will list."""
 
@@ -104,6 +117,7 @@ class _Report:
     def write(self) -> None:
         """Every file, the manifest last."""
         audit = self.audit
+        durable.remove_file(self.folder / MANIFEST)  # it would describe files that are about to be replaced
         self._put("predictions.parquet", audit_tables.predictions_parquet(audit))
         self._put("metrics.parquet", audit_tables.scores_parquet(audit))
         self._put("metrics.csv", audit_tables.csv_of(self.folder / "metrics.parquet"))
@@ -117,34 +131,63 @@ class _Report:
         self._put("xai_results.json", [self._results(found, tables)])
         self._put("summary.md", [self._summary(found, tables)])
         durable.replace_file(self.folder / MANIFEST, self._manifest(maps))
+        self._remove_earlier()
+
+    def _remove_earlier(self) -> None:
+        """Remove what only an earlier report wrote: files of the names that an audit has, and folders left empty."""
+        listed = {str(file["name"]) for file in self.listed}
+        kinds = _folders(self.folder, ("arrays", "grids"))
+        inner = [one for kind in kinds for one in _folders(kind, [entry.name for entry in kind.iterdir()])]
+        for folder in (self.folder, *inner):
+            for file in folder.iterdir():
+                name = file.relative_to(self.folder).as_posix()
+                ours = KINDS[AUDIT].names.fullmatch(name) and file.is_file() and not file.is_symlink()
+                if ours and name not in listed:
+                    durable.remove_file(file)
+        for folder in (*inner, *kinds):
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
 
     def _put(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write one file, and list it."""
-        place, digest, size = self.folder / name, hashlib.sha256(), 0
+        counted = _Counted()
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        durable.replace_streamed(self.folder / name, map(counted, pieces))
+        self._list(name, counted)
 
-        def counted() -> Iterator[bytes]:
-            nonlocal size
-            for piece in pieces:
-                digest.update(piece)
-                size += len(piece)
-                yield piece
+    def _put_together(self, pieces: Iterable[tuple[str, bytes]]) -> None:
+        """Write several files from their pieces, each with the name of its file, and list them."""
+        counted = dict[str, _Counted]()
 
-        place.parent.mkdir(parents=True, exist_ok=True)
-        durable.replace_streamed(place, counted())
-        self.listed.append({"name": name, "bytes": size, "sha256": digest.hexdigest()})
+        def placed() -> Iterator[tuple[Path, bytes]]:
+            for name, piece in pieces:
+                if name not in counted:
+                    counted[name] = _Counted()
+                    (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                yield self.folder / name, counted[name](piece)
+
+        durable.replace_together(placed())
+        for name, own in counted.items():
+            self._list(name, own)
+
+    def _list(self, name: str, counted: _Counted) -> None:
+        self.listed.append({"name": name, "bytes": counted.size, "sha256": counted.digest.hexdigest()})
 
     def _maps(self) -> dict[str, dict[str, Files]]:
         """Write arrays and grids; by the names of model and method, where they lie."""
-        models, methods = self.audit.names("models"), self.audit.names("methods")
-        paths = path_names(methods)
-        told = self._predictions()
-        return {
-            name: {
-                method: self._maps_by(model, number, f"{path}/{paths[number]}", told[name])
-                for number, method in enumerate(methods)
-            }
-            for model, (name, path) in enumerate(zip(models, path_names(models), strict=True))
-        }
+        methods = self.audit.names("methods")
+        paths, told = path_names(methods), self._predictions()
+        files = dict[str, dict[str, Files]]()
+        for model, (name, path) in enumerate(zip(told, path_names(list(told)), strict=True)):
+            arrays = [f"arrays/{path}/{own}.npy" for own in paths]
+            self._put_together(self._arrays(model, [int(line["sample"]) for line in told[name]], arrays))
+            written = {str(file["name"]) for file in self.listed}
+            files[name] = dict.fromkeys(methods, Files(None, None))
+            for number, (method, array) in enumerate(zip(methods, arrays, strict=True)):
+                if array in written:
+                    files[name][method] = Files(array, f"grids/{path}/{paths[number]}.png")
+                    self._put(f"grids/{path}/{paths[number]}.png", [self._grid(model, number, told[name])])
+        return files
 
     def _predictions(self) -> dict[str, list[dict[str, Any]]]:
         """By model, the rows of predictions.parquet, short, each with the number of its sample."""
@@ -157,34 +200,29 @@ class _Report:
             told[line["model"]].append({**line, "sample": numbers[line["file"]]})
         return told
 
-    def _maps_by(self, model: int, method: int, path: str, told: Sequence[Mapping[str, Any]]) -> Files:
-        answers, samples = self.audit.answers, [int(line["sample"]) for line in told]
-        if all(answers.explanation(sample, model, method) is None for sample in samples):
-            for _ in range(len(self.audit.samples) + 1):
-                self.audit.step()
-            return Files(None, None)
-        files = Files(f"arrays/{path}.npy", f"grids/{path}.png")
-        self._put(f"arrays/{path}.npy", self._array(model, method, samples))
-        self._put(f"grids/{path}.png", [self._grid(model, method, told)])
-        return files
+    def _arrays(self, model: int, samples: Sequence[int], names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The pieces of a .npy file per method, each with its name: a map per sample, all NaN where there is none.
 
-    def _array(self, model: int, method: int, samples: Sequence[int]) -> Iterator[bytes]:
-        """The pieces of a .npy file: a map per sample, all NaN where there is none."""
+        A method without any map has no file. All methods of a picture come together, so that it is asked about once.
+        """
+        if not samples:
+            return
         said = self.audit.answers.prediction(samples[0], model)
         assert said is not None  # there is a row of it
-        shape = said[1].shape[:2]
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": "<f4", "fortran_order": False, "shape": (len(samples), *shape)}
-        )
-        yield header.getvalue()
-        for sample in samples:
-            e = self.audit.answers.explanation(sample, model, method)
-            values = np.full(shape, np.nan) if e is None else e.values
-            if values.shape != shape:
-                raise ValueError(f"a map is {values.shape}, where the model saw {shape}")
-            yield values.astype("<f4").tobytes()
-            self.audit.step()
+        shape, begun = said[1].shape[:2], set[str]()
+        no_map = np.full(shape, np.nan, "<f4").tobytes()
+        for row, sample in enumerate(samples):
+            for method, name in enumerate(names):
+                e = self.audit.answers.explanation(sample, model, method)
+                if e is not None and name not in begun:
+                    begun.add(name)
+                    yield name, _header((len(samples), *shape))
+                    yield from ((name, no_map) for _ in range(row))
+                if e is not None and e.values.shape != shape:
+                    raise ValueError(f"a map is {e.values.shape}, where the model saw {shape}")
+                if name in begun:
+                    yield name, no_map if e is None else e.values.astype("<f4").tobytes()
+                self.audit.step()
 
     def _grid(self, model: int, method: int, told: Sequence[Mapping[str, Any]]) -> bytes:
         """Wrong ones first, the surest of them first; then the others in their order."""
@@ -193,7 +231,9 @@ class _Report:
         for line in [*wrong, *(line for line in told if line["right"] is not False)]:
             e = self._map(line, model, method)
             if e is not None:
-                shown.append(audit_figures.Shown(e, line["label"], line["predicted"], line["confidence"]))
+                shown.append(
+                    audit_figures.Shown(e, *(line[key] for key in ("label", "predicted", "confidence", "right")))
+                )
             if len(shown) == MOST_SHOWN:
                 break
         self.audit.step()
@@ -222,7 +262,9 @@ class _Report:
     def _summary(self, found: Mapping[str, Any], tables: Mapping[str, ScoreTable]) -> bytes:
         names = [str(file["name"]) for file in self.listed]
         written = {name: words for name, words in WORDS.items() if any(one.startswith(name) for one in names)}
-        return audit_summary.page(self.audit.facts, found, tables, written, made_with()).encode()
+        return audit_summary.page(
+            self.audit.facts, len(self.audit.samples), found, tables, written, made_with()
+        ).encode()
 
     def _manifest(self, maps: Mapping[str, Mapping[str, Files]]) -> bytes:
         facts = self.audit.facts
@@ -258,6 +300,18 @@ class _Report:
             "files": sorted(self.listed, key=lambda file: str(file["name"])),
         }
         return sealed(fields)
+
+
+def _folders(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Those of these names that are folders in `folder`, and no links to some."""
+    return [one for name in names if (one := folder / name).is_dir() and not one.is_symlink()]
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """What a .npy file of float32 of this shape begins with."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def _data(facts: Mapping[str, Any]) -> dict[str, Any]:

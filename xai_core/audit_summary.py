@@ -16,13 +16,17 @@ WORST = 5  # confusions
 
 def page(
     facts: Mapping[str, Any],
+    read: int,
     found: Mapping[str, Any],
     by_model: Mapping[str, ScoreTable],
     files: Mapping[str, str],
     made_with: Mapping[str, Any],
 ) -> str:
-    """`facts` of run.json, what `numbers_of` found, methods by metrics of each model, and each file with its words."""
-    return "\n".join(_page(facts, found, by_model, files, made_with)) + "\n"
+    """The page on a run of these `facts`, of which so many pictures were `read`.
+
+    `found` is what `numbers_of` gives, `by_model` holds methods by metrics, `files` says what is in each file.
+    """
+    return "\n".join(_page(facts, read, found, by_model, files, made_with)) + "\n"
 
 
 def notice(model: Mapping[str, Any]) -> str:
@@ -32,6 +36,7 @@ def notice(model: Mapping[str, Any]) -> str:
 
 def _page(
     facts: Mapping[str, Any],
+    read: int,
     found: Mapping[str, Any],
     by_model: Mapping[str, ScoreTable],
     files: Mapping[str, str],
@@ -42,7 +47,7 @@ def _page(
     for one in facts["models"]:
         if words := notice(one):
             yield f"\n**{safe(one['name'])}: {safe(words)}**"
-    yield f"\n{data['cases']} pictures, {'with' if data['labelled'] else 'without'} labels. {_explained(facts)}"
+    yield f"\n{_counted(facts, read)}, {'with' if data['labelled'] else 'without'} labels. {_explained(facts)}"
     yield "\n## How often are the models right?\n"
     for one in facts["models"]:
         yield from _right(one, found["models"][one["name"]])
@@ -59,9 +64,10 @@ def _page(
     yield "\n## To review and to verify\n"
     yield (
         "`streamlit run app.py` and the page *Review*: the pictures with their maps, to be looked at one after the "
-        "other; decisions are kept beside these files.\n"
+        "other; decisions are kept beside these files. The page finds this run where it lies in records/audits/ or "
+        "SECOND_LOOK_AUDITS names the folder that holds it.\n"
     )
-    yield "```\npython -m xai_core verify RUN\npython -m xai_core gate RUN --policy gate.toml\n```\n"
+    yield "```\npython -m xai_core verify RUN\npython -m xai_core gate RUN --policy assets/gate.toml\n```\n"
     yield (
         "RUN is the folder of this page. The first holds every file against manifest.json, the second the numbers "
         "against limits. Pictures are known by the sha256 of their bytes."
@@ -70,13 +76,24 @@ def _page(
     yield "\nMade with " + ", ".join(f"{safe(key)} {safe(value)}" for key, value in versions.items()) + "."
 
 
+def _counted(facts: Mapping[str, Any], read: int) -> str:
+    """How many pictures: the numbers below are of those that were read."""
+    refused = len(facts.get("refused", ()))
+    if not refused:
+        return f"{read} picture{'s' * (read != 1)}"
+    return f"{read + refused} pictures were asked about, {read} could be read, {refused} could not"
+
+
 def _explained(facts: Mapping[str, Any]) -> str:
     rules = {
         "predicted": "Each map explains the class that its model predicts",
         "true": "Each map explains the true class",
     }
     rule = rules.get(facts["target"], f"Each map explains the class {safe(facts['target'])}")
-    weighed = {"none": "no maps were weighed", "wrong": "maps of misclassified pictures were weighed"}
+    wrong = "maps of misclassified pictures were weighed"
+    if not facts["data"]["labelled"]:
+        wrong = "no maps were weighed: without labels nothing says which pictures are misclassified"
+    weighed = {"none": "no maps were weighed", "wrong": wrong}
     return f"{rule}; {weighed.get(facts['weigh'], 'every map was weighed')}. Seed {facts['seed']}."
 
 
@@ -97,7 +114,7 @@ def _right(model: Mapping[str, Any], numbers: Mapping[str, Any]) -> Iterator[str
             f"  - Its confidence misses how often it is right by {_share(found['error'])}: expected calibration error. "
             f"On as many pictures a perfectly calibrated model would get {percent(found['by_chance'])}."
         )
-    yield from (f"  - {safe(note)}" for note in numbers["notes"])
+    yield from (f"  - {safe(note)}." for note in numbers["notes"])
     for one in numbers["confusions"][:WORST]:
         yield (
             f"  - {safe(one['true'])} taken for {safe(one['predicted'])}: {one['n']}, {percent(one['share'])} of the "
@@ -118,9 +135,10 @@ def _two(two: Mapping[str, Any]) -> Iterator[str]:
             told += f" (McNemar's exact test, p = {two['p']:.2g})."
         else:
             told = f"That shows no difference in how often they are right (McNemar's exact test, p = {two['p']:.2g})."
+        left = f" {safe('; '.join(two['notes']))}." if two["notes"] else ""
         yield (
             f"- Of {two['n']} labelled pictures both are right on {two['both']}, only {first} on {two['only_first']}, "
-            f"only {second} on {two['only_second']}, neither on {two['neither']}. {told}"
+            f"only {second} on {two['only_second']}, neither on {two['neither']}. {told}{left}"
         )
     if two["agreement"]["mean"] is not None:
         yield f"- They predict the same class on {_share(two['agreement'])} of the pictures."

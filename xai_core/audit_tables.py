@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from xai_core.classification import right_or_wrong
 from xai_core.methods import METHODS
 from xai_core.metrics import METRICS
 from xai_core.records import Case, Evidence, Explanation, Prediction, Score
@@ -147,7 +148,7 @@ def _of(sample: Sample) -> Line:
 
 
 def _said(told: Prediction, label: str | None) -> Line:
-    """What a model says, and how far that is from `label`. One that it does not have it cannot get right.
+    """What a model says, and how far that is from `label`. Of one that it does not have it is neither right nor wrong.
 
     The loss is -ln of the label's probability, from the logits: it stays finite where that rounds to nothing.
     """
@@ -166,7 +167,7 @@ def _said(told: Prediction, label: str | None) -> Line:
         "confidence": float(told.probabilities[top]),
         "label_probability": None if loss is None else float(np.exp(-loss)),
         "loss": None if loss is None else float(loss),
-        "right": None if label is None else line["predicted"] == label,
+        "right": right_or_wrong(label, line["predicted"], told.labels, told.task),
         "probabilities": told.probabilities,
     }
 

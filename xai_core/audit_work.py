@@ -56,6 +56,10 @@ class Question:
     weigh: Weigh = "wrong"
     background: tuple[Image, ...] = ()
 
+    def behind(self, picture: str) -> list[Image]:
+        """What a picture is compared with: the background without itself."""
+        return [one for one in self.background if one.sha256 != picture]
+
     def fitted(self, model: Model) -> list[Method | str]:
         """Every method with its open settings filled in for `model`, or the reason why it says nothing about it."""
         return [method.why_not(model) or method.fitted(model) for method in self.methods]
@@ -87,8 +91,7 @@ def keys_of(
     mask: str = "",
 ) -> Keys:
     """The keys of a picture by a model. `target` is a class number, None the predicted class; `mask` a sha256."""
-    rule = units.rule_of(None) if target is None else {"class": target, "kind": "logit", "against": None}
-    behind = [one.sha256 for one in question.background if one.sha256 != picture]
+    rule, behind = units.rule_of(target), [one.sha256 for one in question.behind(picture)]
     maps = [
         None
         if isinstance(method, str)
@@ -113,11 +116,17 @@ def keys_of(
     return Keys(units.prediction_key(picture, identity), tuple(maps), tuple(scores), tuple(evidence))
 
 
+def went_wrong(said: Prediction, right: int | None) -> bool:
+    """Whether the likeliest class is called otherwise than class `right`; False where that is not known."""
+    return right is not None and said.labels[int(said.order()[0])] != said.labels[right]
+
+
 @dataclass(frozen=True, eq=False)
 class Parcel:
     """What is `missing` of one picture by model number `model`, with the units that this stands on.
 
-    `right` is the class that it truly shows, None where that is not known or no class of the model.
+    `right` is the class that it truly shows, None where that is not known or no class of the model, or where classes do
+    not exclude one another.
     """
 
     number: int
@@ -164,7 +173,7 @@ class _Doing:
         self.question, self.parcel, self.keep = worker.question, parcel, keep
         self.model, self.methods = worker.models[parcel.model], worker.fitted[parcel.model]
         self.passes, self.problems = 0, list[str]()
-        behind = [one for one in self.question.background if one.sha256 != parcel.image.sha256]
+        behind = self.question.behind(parcel.image.sha256)
         self.common: dict[str, Any] = {"seed": self.question.seed, "background_images": behind, "cancel": cancel}
         self.prediction: Prediction | None = None
         self.maps: dict[int, Explanation] = {}
@@ -260,7 +269,7 @@ class _Doing:
             )  # fmt: skip
 
     def _weigh(self) -> None:
-        if self.question.weigh == "wrong" and not self._wrong():
+        if self.question.weigh == "wrong" and not (self.prediction and went_wrong(self.prediction, self.parcel.right)):
             return
         found, keys = self.parcel.found, self.parcel.keys.evidence
         rows = [row for row in self.maps if (key := keys[row]) is not None and key not in found]
@@ -276,10 +285,6 @@ class _Doing:
         if rows:
             maps = [self.maps[row] for row in rows]
             weigh_many(self.model, maps, each=weighed, progress=self._counted(), **self.common)
-
-    def _wrong(self) -> bool:
-        right = self.parcel.right
-        return self.prediction is not None and right is not None and int(self.prediction.order()[0]) != right
 
     def _counted(self) -> Callable[[int, int], None]:
         """Told how many pictures have gone through the network in one verb."""

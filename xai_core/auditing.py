@@ -156,14 +156,17 @@ def audit(
         "status": "running",
     }
     _check_folder(folder, facts)
-    folder.mkdir(exist_ok=True)
-    with lease(folder, {"what": "audit"}):
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"Cannot make the folder {folder}: {error.strerror}. Choose another place.") from error
+    with lease(folder, {"what": "audit"}, stop):
         _check_folder(folder, facts)
         for home in (folder, *(path for path in folder.glob("*/*") if path.parent.name in ("arrays", "grids"))):
             durable.sweep(home, 0)  # nobody else works here: what is there was left by an audit that was killed
-        running = _Running(folder, plan, facts, told, stop)
-        with UnitStore(folder / "store" if store is None else store) as running.store:
-            running.go(lambda: runner.run(plan.worker, specs, running.parcels(), running.keep, stop))
+        with UnitStore(folder / "store" if store is None else store) as kept:
+            running = _Running(folder, plan, kept, facts, told, stop)
+            running.go(lambda parcels: runner.run(plan.worker, specs, parcels, running.keep, stop))
     return open_run(folder)
 
 
@@ -183,46 +186,40 @@ def _now() -> str:
 class _Running:
     """An audit under way: what it has done, and what it tells of that."""
 
-    def __init__(self, folder: Path, plan: Plan, facts: dict[str, Any], told: Told, cancel: threading.Event) -> None:
-        self.folder, self.plan, self.facts = folder, plan, facts
+    def __init__(
+        self, folder: Path, plan: Plan, store: UnitStore, facts: dict[str, Any], told: Told, cancel: threading.Event
+    ) -> None:
+        self.folder, self.plan, self.store, self.facts = folder, plan, store, facts
         self.told, self.cancel = told, cancel
         self.progress = Progress(cases=len(plan.cases.cases))
         self.start = self.kept = time.monotonic()
         self.wrote = 0.0
         self.waiting: list[Unit] = []
-        self.samples: list[tuple[Sample, str]] = []  # with the sha256 of the mask
+        self.samples: dict[int, tuple[Sample, str]] = {}  # by the number of the case, with the sha256 of the mask
         self.refused: list[tuple[str, str]] = list(plan.cases.refused)
         self.lost: list[tuple[str, str, str]] = []
         self.problems: Counter[str] = Counter()
         self.left: dict[int, int] = {}  # parcels of a picture that are not done
         self.expected = 0  # units of the pictures so far
-        self.store: UnitStore
-        self._write("running")  # before anything else lies in the folder: it is ours from now on
+        self._write("running")
 
-    def go(self, work: Callable[[], Generator[Outcome, None, None]]) -> None:
+    def go(self, work: Callable[[Iterator[Parcel]], Generator[Outcome, None, None]]) -> None:
         """Take what comes in, until all is there; then write the report. Whatever happens, what is done is kept."""
         status, problem = "failed", ""
         try:
-            with contextlib.closing(work()) as outcomes:
-                for outcome in outcomes:
-                    self._take(outcome)
-            self._flush()
-            if not self.samples:
-                reasons = "; ".join(f"{name}: {why}" for name, why in self.refused[:3])
-                raise PictureError(f"No picture of {self.plan.cases.name} can be read. {reasons}")
-            self.progress.stage = "Writing the report"
-            self._tell(now=True)
-            answers = StoredAnswers(self.plan, self.store, self.samples)
-            self.facts |= {"store_sha256": self.store.digest(answers.every_key()), "data_sha256": self._data()}
-            self._write("running")
-            samples = [sample._replace(size=answers.size(i)) for i, (sample, _) in enumerate(self.samples)]
-            write_report(self.folder, {**self.facts, "ended": _now()}, samples, answers, cancel=self.cancel)
+            if not self._asked_and_reported(work) and not self._asked_and_reported(work):
+                raise RecordError("The store loses what is written to it. Check its disk, then run the audit again.")
             status = "done"
-        except (Cancelled, KeyboardInterrupt):
+        except (Cancelled, KeyboardInterrupt) as error:
             status = "stopped"
+            if isinstance(error, Cancelled):
+                raise Cancelled("Cancelled. What is done is kept; the same question goes on from there.") from None
             raise
         except AuditError as error:
             problem = str(error)
+            raise
+        except Exception as error:
+            problem = f"A mistake of this program, {type(error).__name__}. What was computed before it is kept."
             raise
         finally:
             self.facts |= {"ended": _now(), "problem": problem}
@@ -231,37 +228,61 @@ class _Running:
             finally:
                 self._write(status)
 
-    def parcels(self) -> Iterator[Parcel]:
-        """What is missing, picture by picture, each asked for once. The next ones are read meanwhile."""
+    def _asked_and_reported(self, work: Callable[[Iterator[Parcel]], Generator[Outcome, None, None]]) -> bool:
+        """Ask, and write the report. False where something that had been found proved damaged, and is gone now."""
+        numbers: Sequence[int] = range(self.progress.cases)
+        while numbers:
+            again: list[int] = []
+            with contextlib.closing(work(self._parcels(numbers, again))) as outcomes:
+                for outcome in outcomes:
+                    self._take(outcome)
+            self._flush()
+            numbers = again
+        if not self.samples:
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.refused[:3])
+            raise PictureError(f"No picture of {self.plan.cases.name} can be read. {reasons}")
+        self.progress.stage = "Writing the report"
+        self._tell(now=True)
+        order = sorted(self.samples)
+        answers = StoredAnswers(self.plan, self.store, [self.samples[number] for number in order])
+        self.facts |= {"store_sha256": self.store.digest(answers.every_key()), "data_sha256": self._data()}
+        self._write("running")
+        samples = [self.samples[number][0]._replace(size=answers.size(i)) for i, number in enumerate(order)]
+        write_report(self.folder, {**self.facts, "ended": _now()}, samples, answers, cancel=self.cancel)
+        self.progress.stage = "Asking"
+        return not answers.damaged
+
+    def _parcels(self, numbers: Sequence[int], again: list[int]) -> Iterator[Parcel]:
+        """What is missing, picture by picture. The next ones are read meanwhile.
+
+        A picture that is in the set twice waits for another round, in which it will be found: its number goes to
+        `again`.
+        """
         asked: set[str] = set()
-        for prepared in self._prepared():
+        for prepared in self._prepared(numbers):
             progress, case = self.progress, self.plan.cases.cases[prepared.number]
             if prepared.why:
                 self.refused.append((case.name, prepared.why))
                 continue
-            self.samples.append((Sample(case, prepared.picture), prepared.mask))
-            for note in prepared.notes:
-                self.problems[note] += 1
-            progress.found += prepared.found
-            self.expected += prepared.total
-            progress.total = round(self.expected / len(self.samples) * self.readable)
-            fresh = []
-            for parcel in prepared.parcels:
-                missing = parcel.missing - asked - self.store.found(parcel.missing)
-                progress.found += len(parcel.missing) - len(missing)
-                asked |= missing
-                if missing:
-                    fresh.append(Parcel(**{**vars(parcel), "missing": missing}))
-            if fresh:
-                self.left[prepared.number] = len(fresh)
-            else:
-                progress.pictures += 1
-                self._tell()
-            yield from fresh
+            if prepared.picture in asked:
+                again.append(prepared.number)
+                continue
+            asked.add(prepared.picture)
+            if prepared.number not in self.samples:
+                self.samples[prepared.number] = Sample(case, prepared.picture), prepared.mask
+                self.problems.update(prepared.notes)
+                progress.found += prepared.found
+                self.expected += prepared.total
+                progress.total = round(self.expected / len(self.samples) * self.readable)
+                if not prepared.parcels:
+                    progress.pictures += 1
+                    self._tell()
+            self.left[prepared.number] = len(prepared.parcels)
+            yield from prepared.parcels
 
-    def _prepared(self) -> Iterator[Prepared]:
+    def _prepared(self, cases: Sequence[int]) -> Iterator[Prepared]:
         with ThreadPoolExecutor(2, thread_name_prefix="second-look-pictures") as pool:
-            numbers = iter(range(len(self.plan.cases.cases)))
+            numbers = iter(cases)
             due: deque[Future[Prepared]] = deque()
             try:
                 while True:
@@ -307,14 +328,15 @@ class _Running:
         self.left[parcel.number] -= 1
         if not self.left[parcel.number]:
             del self.left[parcel.number]
-            progress.pictures += 1
+            progress.pictures = min(progress.pictures + 1, len(self.samples))
         self._tell()
 
     def _tell(self, now: bool = False) -> None:
         self.progress.seconds = time.monotonic() - self.start
         self.told(self.progress)
         if now or time.monotonic() - self.wrote > TOLD_SECONDS:
-            self._write("running")
+            with contextlib.suppress(RecordError):  # the next look may succeed; answers are kept elsewhere
+                self._write("running")
 
     def _write(self, status: str) -> None:
         """Let run.json say how things stand."""
@@ -324,14 +346,24 @@ class _Running:
             "progress": {**asdict(self.progress), "done": self.progress.done},
             "refused": [list(one) for one in self.refused],
             "quarantined": [list(one) for one in self.lost],
-            "left_out": [*self.plan.left_out, *problems],
+            "left_out": [*self.plan.left_out, *self.store.problems, *problems],
         }
-        durable.replace_file(self.folder / FACTS, json.dumps(self.facts, indent=1, ensure_ascii=False).encode())
+        try:
+            durable.replace_file(self.folder / FACTS, json.dumps(self.facts, indent=1, ensure_ascii=False).encode())
+        except OSError as error:
+            raise RecordError(
+                f"Could not write {self.folder / FACTS}: {error.strerror}. Answers are kept; free some space or check "
+                "that you may write there, and run the audit again."
+            ) from error
         self.wrote = time.monotonic()
 
     def _data(self) -> str:
-        """sha256 over the pictures' own, in order: the same set has the same, whatever its files are called."""
-        return hashlib.sha256("\n".join(sorted(sample.picture for sample, _ in self.samples)).encode()).hexdigest()
+        """sha256 over pictures and what is said of them: the same set has the same, whatever its files are called."""
+        rows = sorted(
+            units.spelled([one.picture, one.case.label, one.case.split, dict(one.case.groups), mask])
+            for one, mask in self.samples.values()
+        )
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def _check_folder(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -343,7 +375,7 @@ def _check_folder(folder: Path, facts: Mapping[str, Any]) -> None:
     if not folder.is_dir():
         raise RecordError(f"Cannot write {folder.name}: it is a file. Choose another name.")
     if not (folder / FACTS).exists():
-        if any(not name.startswith((".", "lease")) for name in os.listdir(folder)):
+        if any(not name.startswith((".", "lease", "store")) for name in os.listdir(folder)):
             raise RecordError(f"Cannot write {folder.name}: it already holds something else. Choose another name.")
         return
     before = open_run(folder).facts
@@ -351,15 +383,17 @@ def _check_folder(folder: Path, facts: Mapping[str, Any]) -> None:
     if differing:
         raise SettingError(
             f"{folder.name} holds an audit that asked something else: {' and '.join(differing)} differ. Choose another "
-            f"--out; with --store {folder / 'store'} nothing that is there is computed again."
+            f"folder; answers that both have in common are taken from a store that both name (--store)."
         )
 
 
-_SAME = ("made_by", "models", "methods", "metrics", "target", "seed", "weigh", "background")
+_SAME = ("data", "made_by", "models", "methods", "metrics", "target", "seed", "weigh", "background")
 
 
 def _essence(facts: Mapping[str, Any], part: str) -> Any:
     """What must be the same for an audit to go on."""
+    if part == "data":  # which may have grown
+        return facts["data"]["name"]
     if part != "models":
         return json.loads(json.dumps(facts.get(part)))
     return [(one["name"], units.about(one["identity"])) for one in facts["models"]]

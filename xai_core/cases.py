@@ -21,6 +21,7 @@ from xai_core.sources import MAX_FILES, Files, files_of
 
 TABLE = "labels.csv"
 MAX_TABLE = 64 * 2**20  # bytes: 300 for each of MAX_FILES rows
+MASK_OF = "the mask of "  # begins why a mask was refused, whose picture stays
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # folders above class folders
 
 # What a name says: those that are read, those that people take for pictures (reading them says why not), and the bare
@@ -322,7 +323,7 @@ def _cases(files: Files, rows: Iterable[_Row]) -> Iterator[Case]:
         read_mask: Callable[[], bytes] | None = files.read.get(row.mask) if row.mask else None
         if row.mask and read_mask is None:
             files.refused[printable(row.mask, 200)] = (
-                f"the mask of {printable(row.file, 80)} {_why_missing(files, row.mask, row)}"
+                f"{MASK_OF}{printable(row.file, 80)} {_why_missing(files, row.mask, row)}"
             )
         yield Case(row.file, read, row.label, row.groups, row.split, read_mask, row.line)
 

@@ -5,7 +5,8 @@
     numbers_of(run)                                         all of them, of a run
 
 A picture without a label takes part only in what needs none. A number that is not defined is None, with the reason in
-its `note`: never 0. Where a class is of a model that has no such label, the model cannot be right, and that is said.
+its `note`: never 0. A picture of a class that a model lacks is neither right nor wrong: it is left out, and counted.
+`right_or_wrong` is the one place that says which it is.
 """
 
 from __future__ import annotations
@@ -35,10 +36,22 @@ TOP_CONFUSIONS = 10
 # accuse a tenth of them also where two models look at the same place in every picture.
 APART = 0.2
 UNLABELLED = "no picture has a label, so nothing can be right or wrong"
+LACKS, ONE_LACKS = "the model lacks", "one of the models lacks"
 NOT_DEFINED = {
     "multi label": "the labels do not exclude one another, so a picture has no single class to be right about",
     "regression": "the outputs are values and not classes, so none can be right",
 }
+
+
+def right_or_wrong(label: str | None, predicted: str, labels: Sequence[str] = (), task: str = TASKS[0]) -> bool | None:
+    """Whether a model with these `labels` is right to say `predicted`; classes of one name are one class.
+
+    None where nothing can be right or wrong: nobody knows the class, the model lacks it, or its outputs are not classes
+    that exclude one another. Without `labels` the model is taken to have every class.
+    """
+    if label is None or task in NOT_DEFINED or (labels and label not in labels):
+        return None
+    return label == predicted
 
 
 # ---- one model -------------------------------------------------------------------------------------------------------
@@ -116,7 +129,10 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """Of one model over the `n` labelled pictures of `pictures`. `why` says why nothing of it is defined."""
+    """Of one model over the `n` of `pictures` that are of one of its classes, as far as is known.
+
+    `why` says why nothing of it is defined, `notes` what was left out.
+    """
 
     pictures: int
     n: int
@@ -149,17 +165,18 @@ def numbers(
 
     `confidence` is the probability of the predicted class, `loss` minus the logarithm of that of the true one, None
     where the model has no such class. `labels` are the model's own, in whose order classes come; `seed` draws
-    resamples. Accuracy counts a picture of a class that the model lacks as wrong.
+    resamples. A picture of a class that the model lacks is left out of all of them.
     """
-    known = [i for i, label in enumerate(true) if label is not None]
-    if why := NOT_DEFINED.get(task, "") or ("" if known else UNLABELLED):
+    judged = [right_or_wrong(label, one, labels, task) for label, one in zip(true, predicted, strict=True)]
+    known = [i for i, one in enumerate(judged) if one is not None]
+    labelled = sum(label is not None for label in true)
+    if why := NOT_DEFINED.get(task, "") or _why_none(labelled, len(known), LACKS):
         nothing = Mean(None, None, None, 0, why)
         return Numbers(len(true), len(known), nothing, nothing, nothing, why=why)
     actual, said = [str(true[i]) for i in known], [predicted[i] for i in known]
     sure = np.asarray(confidence, dtype=np.float64)[known]
-    right = np.array([a == b for a, b in zip(actual, said, strict=True)])
+    right = np.array([judged[i] for i in known])
     table = confusion(actual, said, labels)
-    foreign = sum(label not in labels for label in actual) if labels else 0
     return Numbers(
         pictures=len(true),
         n=len(known),
@@ -170,10 +187,26 @@ def numbers(
         confusion=table,
         confusions=top_confusions(table),
         calibration=calibration(sure, right, seed),
-        notes=(f"{foreign} of {len(known)} pictures are of classes that the model lacks: it cannot be right.",)
-        if foreign
-        else (),
+        notes=_left_out(labelled - len(known), LACKS),
     )
+
+
+def _why_none(labelled: int, known: int, lacks: str) -> str:
+    """Why nothing can be right or wrong, where none of the `labelled` pictures is of a `known` class."""
+    if known:
+        return ""
+    return (
+        f"every labelled picture is of a class that {lacks}, so nothing can be right or wrong"
+        if labelled
+        else UNLABELLED
+    )
+
+
+def _left_out(count: int, lacks: str) -> tuple[str, ...]:
+    """The note on pictures that are of no class of the model."""
+    if count < 2:
+        return (f"1 picture is of a class that {lacks} and is left out",) * count
+    return (f"{count} pictures are of classes that {lacks} and are left out",)
 
 
 def balanced_accuracy(true: Sequence[str], right: np.ndarray, seed: int = 0) -> Mean:
@@ -289,7 +322,9 @@ def _mean_loss(losses: Sequence[float | None], seed: int) -> Mean:
 
 @dataclass(frozen=True)
 class Pair:
-    """Who of two models is right where, over `n` labelled pictures, and how often they say the same over all.
+    """Who of two models is right where, over `n` pictures, and how often they say the same over all.
+
+    The `n` are of a class that both models have, and `notes` says how many others were left out.
 
     `p` is that of McNemar's exact test: whether one is right more often on the pictures that only one gets right. None
     where there are no such pictures. McNemar, 1947. https://doi.org/10.1007/BF02295996
@@ -304,6 +339,7 @@ class Pair:
     p: float | None
     agreement: Mean
     why: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def pair(
@@ -317,9 +353,13 @@ def pair(
     if labels is not None and not set(labels[0]) & set(labels[1]):
         why = "the two have no label in common"
         return Pair(models, 0, 0, 0, 0, 0, None, Mean(None, None, None, 0, why), why)
-    counts = Counter(
-        (label == a, label == b) for label, a, b in zip(true, one, other, strict=True) if label is not None
-    )
+    mine, theirs = labels or ((), ())
+    judged = [
+        (right_or_wrong(label, a, mine), right_or_wrong(label, b, theirs))
+        for label, a, b in zip(true, one, other, strict=True)
+    ]
+    counts = Counter(both for both in judged if None not in both)
+    labelled = sum(label is not None for label in true)
     first, second = counts[True, False], counts[False, True]
     return Pair(
         models=models,
@@ -330,14 +370,18 @@ def pair(
         neither=counts[False, False],
         p=float(binomtest(first, first + second).pvalue) if first + second else None,
         agreement=share_of([a == b for a, b in zip(one, other, strict=True)]),
-        why="" if counts.total() else UNLABELLED,
+        why=_why_none(labelled, counts.total(), ONE_LACKS),
+        notes=_left_out(labelled - counts.total(), ONE_LACKS) if counts.total() else (),
     )
 
 
 class Two(NamedTuple):
-    """The maps of a picture by two models, None where there is none, and whether the models predict the same."""
+    """The maps of a picture by two models, None where there is none, and whether the models predict the same.
 
-    name: str
+    The picture goes by its sha256.
+    """
+
+    picture: str
     one: Placed | None
     other: Placed | None
     same_label: bool
@@ -349,7 +393,7 @@ class Alike:
 
     Spearman's rank correlation, and the overlap (intersection over union) of the highest tenths, of maps that speak for
     the same class and cover the same part of the picture. `left_out` says how many others there are, and why. `apart`
-    names the pictures that both models call the same, while the ranks of their maps correlate less than APART.
+    has the sha256 of pictures that both models call the same, while the ranks of their maps correlate less than APART.
     """
 
     method: str
@@ -370,7 +414,7 @@ def maps_alike(method: str, maps: Iterable[Two], seed: int = 0) -> Alike:
         correlations.append(rank_correlation(one, other))
         overlaps.append(overlap(highest(one), highest(other)))
         if two.same_label and correlations[-1] < APART:
-            apart.append(two.name)
+            apart.append(two.picture)
     return Alike(method, mean_of(correlations, seed), mean_of(overlaps, seed), tuple(apart), dict(left_out))
 
 
@@ -445,9 +489,9 @@ def of_maps(
         maps_alike(
             method,
             (
-                Two(str(name), placed, beside, bool(said == said_other))
-                for name, placed, beside, said, said_other in zip(
-                    both["file"],
+                Two(str(picture), placed, beside, bool(said == said_other))
+                for picture, placed, beside, said, said_other in zip(
+                    both["picture"],
                     run.placed(both["picture"], one, method),
                     other_run.placed(both["picture"], other, method),
                     both["predicted"],

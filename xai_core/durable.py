@@ -41,6 +41,42 @@ def replace_streamed(path: str | Path, pieces: Iterable[bytes]) -> None:
     flush_folder(path.parent)
 
 
+def replace_together(pieces: Iterable[tuple[Path, bytes]]) -> None:
+    """`replace_streamed` for files that grow side by side: each piece comes with the file whose next one it is.
+
+    No file takes its name before all of them are on the disk.
+    """
+    drafts, handles = dict[Path, Path](), dict[Path, int]()
+    try:
+        try:
+            for path, piece in pieces:
+                if path not in drafts:
+                    drafts[path] = _draft(path.parent)
+                    handles[path] = _create(drafts[path])
+                _append(handles[path], piece)
+            for handle in handles.values():
+                os.fsync(handle)
+        finally:
+            for handle in handles.values():
+                os.close(handle)
+        for path, draft in drafts.items():
+            os.replace(draft, path)
+    except BaseException:
+        for draft in drafts.values():
+            with suppress(OSError):
+                os.unlink(draft)
+        raise
+    for folder in {path.parent for path in drafts}:
+        flush_folder(folder)
+
+
+def remove_file(path: str | Path) -> None:
+    """Remove the file `path`, where there is one, so that it is still gone when the power fails."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+        flush_folder(Path(path).parent)
+
+
 def write_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """Write files of these names as `folder`, in their order, and give it its name when the last is on the disk.
 
@@ -97,15 +133,23 @@ def _draft(folder: Path) -> Path:
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
+    handle = _create(path)
     try:
         for piece in pieces:
-            left = memoryview(piece)
-            while left:
-                left = left[os.write(handle, left) :]
+            _append(handle, piece)
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
+
+
+def _append(handle: int, piece: bytes) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def _undo(draft: Path, folder: Path, last: tuple[str, bytes], was_there: bool) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from xai_core.cases import MASK_OF
 from xai_core.classification import NOT_DEFINED, Alike, Numbers, OfClass, of_maps, of_model, of_pair, shared
 from xai_core.errors import RecordError, SettingError
 from xai_core.runs import Run
@@ -109,11 +110,15 @@ class Asked(NamedTuple):
 
 
 class Number(NamedTuple):
-    """A number that a rule may name: how it is had, the keys that it `needs`, and whom it compares a model with."""
+    """A number that a rule may name: how it is had, the keys that it `needs`, and whom it compares a model with.
+
+    Of some the keys `without` say nothing: of pictures that are in no table it is not known to which group they belong.
+    """
 
     measure: Callable[[Asked], Mean]
     needs: tuple[str, ...] = ()
     beside: Literal["", "another model", "an earlier run"] = ""
+    without: tuple[str, ...] = ()
 
 
 # ---- the numbers -----------------------------------------------------------------------------------------------------
@@ -188,6 +193,36 @@ def _alike(asked: Asked) -> Mean:
     return by_method.correlation._replace(note=left_out) if left_out else by_method.correlation
 
 
+def _refused(asked: Asked) -> Mean:
+    refused = len(_refused_pictures(asked.run))
+    return _share(refused, None if (read := _read(asked.run)) is None else refused + read)
+
+
+def _lost(asked: Asked) -> Mean:
+    """Without an answer, or quarantined on the way to its maps; a picture that is there twice is lost twice."""
+    read, rows = _read(asked.run), asked.rows
+    files = [file for file, model, _ in asked.run.facts.get("quarantined", ()) if model == asked.model]
+    whole = len(rows) - int(rows["picture"].isin(rows.loc[rows["file"].isin(files), "picture"]).sum())
+    return _share(0 if read is None else read - whole, read)
+
+
+def _share(count: int, of: int | None) -> Mean:
+    if of is None:
+        return Mean(None, None, None, 0, "the run does not say how many pictures were read")
+    return share_of(np.arange(of) < count)
+
+
+def _read(run: Run) -> int | None:
+    """How many pictures of the set could be read, whatever became of them."""
+    count = (run.facts.get("progress") or {}).get("pictures")
+    return count if isinstance(count, int) else None
+
+
+def _refused_pictures(run: Run) -> list[str]:
+    """The files that could not be read but masks, whose pictures are in the numbers."""
+    return [file for file, why in run.facts.get("refused", ()) if not why.startswith(MASK_OF)]
+
+
 def _seed(asked: Asked) -> int:
     return int(asked.run.facts["seed"])
 
@@ -203,6 +238,8 @@ NUMBERS: Mapping[str, Number] = {
     "share_no_evidence": Number(_no_evidence, ("method",)),
     "agreement": Number(_agreement, (), "another model"),
     "map_agreement": Number(_alike, ("method",), "another model"),
+    "share_refused": Number(_refused, without=("model", "group")),
+    "share_lost": Number(_lost, without=("group",)),
     "flips": Number(_flips, (), "an earlier run"),
     "maps_kept": Number(_alike, ("method",), "an earlier run"),
 }
@@ -263,8 +300,15 @@ def _rule(place: int, written: Mapping[str, Any]) -> Rule:
             word = {"of": "class", "method": "method"}[key]
             raise SettingError(f'Rule {place}, {rule}, names no {word}. Give it {key} = "…".')
         if getattr(rule, key) and key not in takes:
-            raise SettingError(f"Rule {place}, {rule}, has an entry {key!r}, which says nothing of {rule.number}.")
+            raise _idle(place, rule, key)
+    for key in asked.without:
+        if getattr(rule, key):
+            raise _idle(place, rule, key)
     return rule
+
+
+def _idle(place: int, rule: Rule, key: str) -> SettingError:
+    return SettingError(f"Rule {place}, {rule}, has an entry {key!r}, which says nothing of {rule.number}.")
 
 
 def _wanted(key: str, value: Any) -> str:
@@ -314,14 +358,18 @@ def passed(rules: Sequence[Rule], rows: Sequence[Row]) -> bool:
 def _judged(
     rule: Rule, run: Run, earlier: Run | None, models: Sequence[str], known: dict[tuple[str, str], Numbers]
 ) -> Iterator[Row]:
-    measure = _number(rule).measure
-    for model in models if not rule.model else [model for model in models if model == rule.model]:
+    number = _number(rule)
+    once = models[:1] if "model" in number.without else models
+    for model in once if not rule.model else [model for model in models if model == rule.model]:
         own = run.predictions[run.predictions["model"] == model]
         for other_run, other in _beside(rule, run, model, earlier, models):
             name = model if other == model else f"{model} and {'earlier ' if other_run is earlier else ''}{other}"
             for group, rows in _groups(rule, own):
-                asked = Asked(run, rule, model, group, rows, other_run, other, known)
-                yield _row(rule, name, group, measure(asked), len(rows))
+                found = number.measure(Asked(run, rule, model, group, rows, other_run, other, known))
+                if number.without:  # of the whole set, also of pictures that have no row
+                    yield _row(rule, "" if "model" in number.without else name, group, found, found.n)
+                else:
+                    yield _row(rule, name, group, found, len(rows))
 
 
 def _row(rule: Rule, model: str, group: str, found: Mean, pictures: int) -> Row:
@@ -444,9 +492,7 @@ def page(run: Run, policy: bytes, rules: Sequence[Rule], rows: Sequence[Row], ea
     if earlier is not None:
         about.append(f"Against: {safe(earlier.folder.resolve().name)}, ended {safe(earlier.facts.get('ended', ''))}")
         about += [_described(one, "Earlier model") for one in earlier.facts["models"]]
-    for kind, words in (("refused", "could not be read"), ("quarantined", "could not be computed")):
-        if facts.get(kind):
-            about.append(f"{_pictures(len(facts[kind]))} {words}: not in any number")
+    about += missing(run)
     lines = ["# Gate", "", f"**{verdict(rules, rows)}**", "", *(f"- {line}" for line in about), ""]
     lines += [f"| {' | '.join(HEADS)} |", f"|{'---|' * len(HEADS)}"]
     lines += [f"| {' | '.join(safe(cell) for cell in _cells(row))} |" for row in rows]
@@ -456,6 +502,13 @@ def page(run: Run, policy: bytes, rules: Sequence[Rule], rows: Sequence[Row], ea
         "does not pass; it is not judged where there are fewer pictures than the policy asks for."
     )
     return "\n".join(lines) + "\n"
+
+
+def missing(run: Run) -> list[str]:
+    """How many pictures the numbers lack, in sentences; nothing where they have all."""
+    refused, lost = len(_refused_pictures(run)), len({file for file, *_ in run.facts.get("quarantined", ())})
+    said = [f"{_pictures(refused)} could not be read: not in any number"] if refused else []
+    return said + ([f"{_pictures(lost)} could not be computed in full: not in every number"] if lost else [])
 
 
 def _pictures(count: int) -> str:

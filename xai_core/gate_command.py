@@ -18,7 +18,7 @@ def gate(
     model: Annotated[list[str] | None, typer.Option(help="Judge this model alone; may be given several times")] = None,
 ) -> None:
     """Hold a finished run against thresholds, and write gate.md into it; exit code 1 unless it passes."""
-    from xai_core.gate import judge, page, passed, read_policy, said, write_page
+    from xai_core.gate import judge, missing, page, passed, read_policy, said, write_page
     from xai_core.runs import open_run
 
     models = model or []
@@ -31,6 +31,8 @@ def gate(
     place = write_page(found, page(found, content, rules, rows, earlier))
 
     say(said(rules, rows))
+    for line in missing(found):
+        typer.echo(f"Missing     {line}")
     if left_out := len(written) - len(rules):
         typer.echo(f"Left out    {left_out} rule{'' if left_out == 1 else 's'} of other models")
     typer.echo(f"Saved       {place}")

@@ -30,9 +30,10 @@ SLACK = 2.0  # seconds by which the start of one process may be told differently
 
 
 @contextmanager
-def lease(folder: str | Path, words: Mapping[str, Any]) -> Iterator[None]:
+def lease(folder: str | Path, words: Mapping[str, Any], lost: threading.Event | None = None) -> Iterator[None]:
     """Hold `folder`, which exists, while the block runs. `words` are plain values kept beside who holds it.
 
+    `lost` is set once the heartbeat finds that the folder is no longer held: this process slept, and another took it.
     Raises StoreError where another holds it, naming who, where and since when, or where it cannot be written. What a
     process left that has died is taken over: at once on this machine, after `SILENCE` on another.
     """
@@ -46,7 +47,9 @@ def lease(folder: str | Path, words: Mapping[str, Any]) -> Iterator[None]:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise StoreError(f"Cannot work in {folder}: {reason}. Check that you may write there.") from error
     ended = threading.Event()
-    heart = threading.Thread(target=_beat, args=(folder, own["id"], ended), name="lease", daemon=True)
+    heart = threading.Thread(
+        target=_beat, args=(folder, own["id"], ended, lost or threading.Event()), name="lease", daemon=True
+    )
     heart.start()
     try:
         yield
@@ -66,10 +69,11 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _beat(folder: Path, own: str, ended: threading.Event) -> None:
+def _beat(folder: Path, own: str, ended: threading.Event, lost: threading.Event) -> None:
     while not ended.wait(BEAT):
         with suppress(OSError, sqlite3.Error), _locked(folder):
             if _holder(folder).get("id") != own:
+                lost.set()
                 return
             os.utime(folder / HOLDER)
 

@@ -19,14 +19,15 @@ def made_with() -> dict[str, Any]:
     commit = checkout_commit(Path(__file__).resolve().parent.parent)
     return {
         "app": VERSION,
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in PACKAGES if (version := version_of(name))},
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         **({"commit": commit} if commit else {}),
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Of an installed package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -122,9 +122,13 @@ class Run:
         """(h, w, 3) uint8: the crop of a picture that a model saw. Raises RecordError where the store lacks it."""
         return self._asked(picture, model).arrays["seen"]
 
-    def explanation(self, picture: str, model: str, method: str) -> Explanation | None:
-        """The map of a picture by a method, or None where there is none: refused, or not computed yet."""
-        key = self.map_key(picture, model, method)
+    def explanation(self, picture: str, model: str, method: str, file: str = "") -> Explanation | None:
+        """The map of a picture by a method, or None where there is none: refused, or not computed yet.
+
+        One picture may be in the set as several files with labels of their own: `file` says which one's true class is
+        meant, by default that of the first.
+        """
+        key = self.map_key(picture, model, method, file)
         unit = None if key is None else self.store.get([key]).get(key)
         if unit is None or refusal(unit):
             return None
@@ -143,25 +147,24 @@ class Run:
                 box = unit.facts["box"]
                 yield Placed(unit.arrays["values"], None if box is None else tuple(box), unit.facts["target"]["label"])
 
-    def map_key(self, picture: str, model: str, method: str) -> str | None:
-        """What a map is called in the store, None where the method says nothing about the model."""
+    def map_key(self, picture: str, model: str, method: str, file: str = "") -> str | None:
+        """What a map is called in the store, None where the method says nothing about the model. As `explanation`."""
         if method not in self.methods:
             raise RecordError(f"The run has no method {shown(method)!r}. It has {', '.join(self.methods)}.")
         fitted, seed = self._model(model).get("fitted", {}).get(method), int(self.facts["seed"])
         if not isinstance(fitted, Mapping):
             return None
         behind = [one for one in self.facts.get("background", ()) if one != picture]
-        identity, rule = self._model(model)["identity"], self._rule(picture, model)
+        identity, rule = self._model(model)["identity"], self._rule(picture, model, file)
         return map_key(picture, identity, fitted, rule, seed, behind, self.facts.get("made_by"))
 
-    def _rule(self, picture: str, model: str) -> dict[str, Any]:
+    def _rule(self, picture: str, model: str, file: str) -> dict[str, Any]:
         """What names the target of a picture: the predicted class also where the one asked for is not known."""
         target = str(self.facts["target"])
-        label = self._labels.get(picture) if target == "true" else target
-        numbers = {name: number for number, name in enumerate(self.labels(model))}
-        if target == "predicted" or label not in numbers:
+        label, known = self._label(picture, file) if target == "true" else target, self.labels(model)
+        if target == "predicted" or label not in known:
             return rule_of(None)
-        return {"class": numbers[label], "kind": "logit", "against": None}
+        return {"class": known.index(label), "kind": "logit", "against": None}
 
     @cached_property
     def _models(self) -> dict[str, Mapping[str, Any]]:
@@ -172,11 +175,21 @@ class Run:
             raise RecordError(f"The run has no model {shown(name)!r}. It has {', '.join(self.models)}.")
         return self._models[name]
 
+    def _label(self, picture: str, file: str) -> str | None:
+        """The true class of a picture, or None where nobody said it. Raises RecordError for a file of another one."""
+        labels = self._labels.get(picture, {})
+        if file and file not in labels:
+            raise RecordError(f"The run has no file {shown(file)} of picture {shown(picture[:12])}. Name another.")
+        return labels[file] if file else next(iter(labels.values()), None)
+
     @cached_property
-    def _labels(self) -> dict[str, str]:
-        """The true class of each labelled picture."""
-        labelled = self.predictions.dropna(subset=["label"])
-        return dict(zip(labelled["picture"], labelled["label"], strict=True))
+    def _labels(self) -> dict[str, dict[str, str | None]]:
+        """The true class that every file of a picture says, in the order of the set."""
+        found: dict[str, dict[str, str | None]] = {}
+        rows = self.predictions.drop_duplicates("file")
+        for picture, file, label in zip(rows["picture"], rows["file"], rows["label"], strict=True):
+            found.setdefault(picture, {})[file] = label if isinstance(label, str) else None
+        return found
 
     def _asked(self, picture: str, model: str) -> Unit:
         key = prediction_key(picture, self._model(model)["identity"], self.facts.get("made_by"))

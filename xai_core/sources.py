@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import stat
 import threading
 import weakref
 import zipfile
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -29,6 +30,10 @@ MAX_TOTAL = 8 * 2**30  # bytes that an archive declares to hold
 MAX_RATIO = 200  # declared bytes for each packed one; photographs and scans stay below 10
 SMALL = 2**20  # bytes: a blank mask may be packed a thousandfold, and does no harm
 PIECE = 2**20  # bytes read at once
+OWN: Mapping[str, set[str]] = {
+    "run.json": {"schema", "status"},
+    "manifest.json": {"schema", "sha256"},
+}  # what is in them
 
 _ARCHIVE = re.compile(r"\.(zip|tar|tgz|gz|bz2|xz|7z|rar)$", re.IGNORECASE)
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, bytes that are not UTF-8
@@ -68,7 +73,12 @@ def files_of(source: str | Path | bytes | Sequence[tuple[str, bytes]]) -> Files:
     try:
         path = Path(source).resolve()
         if path.is_dir():
-            return _sorted(path.name, _in_folder(path))
+            own: list[str] = []
+            files = _sorted(path.name, _in_folder(path, own))
+            if own:
+                first, more = printable(min(own), 80), f" and {len(own) - 1} more" if len(own) > 1 else ""
+                files.said.append(f"Passed over as results of this program: the folder {first}{more}.")
+            return files
         if path.is_file():
             return _in_archive(path.open("rb"), path.name)
     except (OSError, ValueError, RuntimeError) as error:  # a zero character in the path, links in a circle
@@ -154,8 +164,11 @@ def _uploaded(files: Sequence[tuple[str, bytes]]) -> Iterator[_File]:
 # ---- folders ----------------------------------------------------------------------------------------------------
 
 
-def _in_folder(root: Path) -> Iterator[_File]:
-    """Every file below `root`, which is resolved; no link is followed."""
+def _in_folder(root: Path, own: list[str]) -> Iterator[_File]:
+    """Every file below `root`, which is resolved; no link is followed.
+
+    Folders inside it that hold results of this program, whose figures are no pictures of the set, are added to `own`.
+    """
     folders, seen = [""], 0
     while folders:
         folder = folders.pop()
@@ -167,6 +180,9 @@ def _in_folder(root: Path) -> Iterator[_File]:
                 raise
             yield _File(folder, 0, folder, bytes, f"cannot be listed: {error.strerror}; change its permissions")
             continue
+        if folder and any(_is_own(root, folder, entry.name) for entry in entries if entry.name in OWN):
+            own.append(folder)
+            continue
         seen += len(entries)
         if seen > MAX_FILES:
             raise PictureError(f"The folder {_named(root)} holds more than {MAX_FILES:,} files. Choose one inside it.")
@@ -176,6 +192,15 @@ def _in_folder(root: Path) -> Iterator[_File]:
                 folders += [] if _is_litter(entry.name) else [name]
             else:
                 yield _file(root, name, entry)
+
+
+def _is_own(root: Path, folder: str, name: str) -> bool:
+    """Whether this file says that an audit or an explanation was written into its folder."""
+    try:
+        said = json.loads(_from_folder(root, f"{folder}/{name}"))
+    except (PictureError, ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and set(said) >= OWN[name]
 
 
 def _file(root: Path, name: str, entry: os.DirEntry[str]) -> _File:

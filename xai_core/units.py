@@ -16,13 +16,18 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from xai_core.provenance import VERSION
+from xai_core.provenance import VERSION, version_of
 from xai_core.records import Check, Curve, Evidence, Explanation, Image, Passes, Prediction, Score, Target
 
+COMPUTES = (
+    *("torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "opencv-python", "pillow", "pydicom"),
+    *("lime", "shap", "captum"),
+)
 Kind = Literal["prediction", "map", "score", "evidence"]
 Versions = Mapping[str, str]
 Rule = Mapping[str, Any]  # {"class": "predicted"}, or the fields of a Target without its labels
@@ -49,11 +54,10 @@ def key(kind: Kind, made_by: Versions | None = None, **parts: Any) -> str:
     return hashlib.sha256(spelled({"kind": kind, "made_by": versions, **parts}).encode()).hexdigest()
 
 
-def this_program() -> dict[str, str]:
-    """The versions of what computes."""
-    import torch
-
-    return {"second look": VERSION, "torch": torch.__version__, "numpy": np.__version__}
+@lru_cache(maxsize=1)
+def this_program() -> Versions:
+    """The versions of what decodes, resizes and computes."""
+    return {"second look": VERSION, **{name: version for name in COMPUTES if (version := version_of(name))}}
 
 
 def about(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,10 +104,12 @@ def evidence_key(of_map: str, seed: int) -> str:
     return key("evidence", map=of_map, seed=seed)
 
 
-def rule_of(target: Target | None) -> dict[str, Any]:
-    """What names a target whatever the model says, or None: the class that it says."""
+def rule_of(target: Target | int | None) -> dict[str, Any]:
+    """What names a target whatever the model says, a class number its logit; None: the class that it says."""
     if target is None:
         return {"class": "predicted"}
+    if isinstance(target, int):
+        return {"class": target, "kind": "logit", "against": None}
     return {"class": target.index, "kind": target.kind, "against": target.against}
 
 
