@@ -771,6 +771,18 @@ def test_maps_are_asked_for_picture_by_picture(done: Path) -> None:
     assert noted == [(0, picture, method) for picture in range(6) for method in range(3)]
 
 
+def test_an_array_has_a_row_also_for_what_came_before_its_first_map(own: Path) -> None:
+    class Late(Made):
+        def explanation(self, picture: int, model: int, method: int) -> Explanation | None:
+            return None if picture < 2 else super().explanation(picture, model, method)
+
+    facts = {**facts_of(("demo-xray",)), "metrics": []}
+    write_report(own, facts, [sample(number) for number in range(6)], Late(facts))
+    read = np.load(own / "arrays/demo-xray/grad_cam.npy")
+    assert np.isnan(read).all(axis=(1, 2)).tolist() == [True, True, False, False, False, False]
+    assert xai.verify(own).ok
+
+
 def test_a_full_disk_is_said_and_leaves_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -335,13 +335,12 @@ def test_models_that_are_right_on_the_same_pictures_are_not_told_apart() -> None
 
 
 def test_mcnemars_test_leaves_out_what_one_of_the_models_cannot_get_right() -> None:
-    true = ["ant", "ant", "elk", "bee", "yak"]
-    found = pair(
-        ("a", "b"), true, ["ant"] * 5, ["ant", "bee", "elk", "bee", "bee"], (["ant", "bee"], ["ant", "bee", "elk"])
-    )
+    true = ["ant", "ant", "elk", "bee", "yak", "cow"]
+    labels = ["ant", "bee", "cow"], ["ant", "bee", "elk"]
+    found = pair(("a", "b"), true, ["ant"] * 6, ["ant", "bee", "elk", "bee", "bee", "bee"], labels)
     assert (found.n, found.both, found.only_first, found.only_second, found.neither) == (3, 1, 1, 1, 0)
-    assert found.notes == ("2 pictures are of classes that one of the models lacks and are left out",)
-    assert found.agreement.n == 5  # nobody need know the class for that
+    assert found.notes == ("3 pictures are of classes that one of the models lacks and are left out",)
+    assert found.agreement.n == 6  # nobody need know the class for that
     none = pair(("a", "b"), ["elk"], ["ant"], ["elk"], (["ant"], ["ant", "elk"]))
     assert (none.n, none.p) == (0, None)
     assert none.why.startswith("every labelled picture is of a class that one of the models lacks")
