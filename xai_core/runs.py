@@ -24,7 +24,7 @@ import numpy as np
 from xai_core.errors import RecordError
 from xai_core.records import Explanation, Prediction
 from xai_core.seal import shown
-from xai_core.units import Unit, map_key, prediction_key, refusal, rule_of, to_explanation, to_prediction
+from xai_core.units import Unit, evidence_key, map_key, prediction_key, refusal, rule_of, to_explanation, to_prediction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,8 +191,16 @@ class Run:
             found.setdefault(picture, {})[file] = label if isinstance(label, str) else None
         return found
 
+    def prediction_key(self, picture: str, model: str) -> str:
+        """Under which the store has what a model says of a picture."""
+        return prediction_key(picture, self._model(model)["identity"], self.facts.get("made_by"))
+
+    def evidence_key(self, of_map: str) -> str:
+        """Under which the store has how far a map can be believed, by the key of the map."""
+        return evidence_key(of_map, int(self.facts["seed"]), self.facts.get("made_by"))
+
     def _asked(self, picture: str, model: str) -> Unit:
-        key = prediction_key(picture, self._model(model)["identity"], self.facts.get("made_by"))
+        key = self.prediction_key(picture, model)
         found = self.store.get([key])
         if key not in found:
             raise RecordError(

@@ -99,9 +99,9 @@ def score_key(of_map: str, metric: Mapping[str, Any], seed: int, mask: str = "")
     return key("score", map=of_map, metric=dict(metric), seed=seed, mask=mask)
 
 
-def evidence_key(of_map: str, seed: int) -> str:
+def evidence_key(of_map: str, seed: int, made_by: Versions | None = None) -> str:
     """Of how far a map can be believed."""
-    return key("evidence", map=of_map, seed=seed)
+    return key("evidence", made_by, map=of_map, seed=seed)
 
 
 def rule_of(target: Target | int | None) -> dict[str, Any]:

@@ -211,10 +211,8 @@ def thumbnails(cases: Cases, order: Sequence[str]) -> dict[str, str]:
     missing = [one for one in order if one not in drawn]
     if missing:
         from pages.shared.samples import thumbnail
-        from xai_core.units import prediction_key
 
-        identity = next(one for one in cases.run.facts["models"] if one["name"] == cases.models[0])["identity"]
-        keys = {prediction_key(one, identity): one for one in missing}
+        keys = {cases.run.prediction_key(one, cases.models[0]): one for one in missing}
         for key, unit in cases.run.store.get(list(keys)).items():
             small = thumbnail(Image(unit.arrays["seen"], keys[key]), SIDE)
             drawn[keys[key]] = f"data:image/jpeg;base64,{base64.b64encode(small).decode('ascii')}"

@@ -44,10 +44,11 @@ def stored(cases: Cases, picture: str, methods: Sequence[str], later: Sequence[t
         asked |= {key: model for key in named if key is not None}
         asked |= {key: model for whose, key in later if whose == model}
     identities = {model: identity(run, model) for model in cases.models}
-    said = {model: units.prediction_key(picture, identities[model]) for model in cases.models}
-    weighed = {key: units.evidence_key(key, int(run.facts["seed"])) for key in asked}
+    said = {model: run.prediction_key(picture, model) for model in cases.models}
+    weighed = {key: run.evidence_key(key) for key in asked}
     found = run.store.get([*asked, *weighed.values(), *said.values()])
-    keys = [key for key, model in asked.items() if key in found and said[model] in found]
+    there = {key for key in asked if key in found and not units.refusal(found[key])}
+    keys = [key for key, model in asked.items() if key in there and said[model] in found]
     return Stored(
         [
             units.to_explanation(found[key], identities[asked[key]], found[said[asked[key]]].arrays["seen"])

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.shared import review_filters, review_maps, samples
+from pages.shared import review_filters, review_list, review_maps, samples
 from pages.shared.review_cases import Cases
 from pages.shared.review_view import View
 from tests.pages.conftest import _opener, settled, words
 from tests.small_run import FILES, WRONG, write_run
+from xai_core import units
 from xai_core.decisions import Decisions
 from xai_core.errors import PictureError
 from xai_core.runs import open_run
@@ -363,3 +364,27 @@ def test_a_run_under_way_and_one_that_is_damaged_are_said(review, run, store):
 
 def _bars(app: AppTest) -> str:
     return "\n".join(one.proto.text for one in app.get("progress"))
+
+
+def test_what_an_earlier_version_answered_is_still_shown(made, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(made[0], tmp_path / "run"))
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**facts, "made_by": units.this_program(), "started": "earlier"}))
+    monkeypatch.setattr(units, "this_program", lambda: {"torch": "99.0"})
+    later = Cases(open_run(folder))
+    picture = made[1][0]
+    assert list(review_list.thumbnails(later, [picture])) == [picture]
+    found = review_maps.stored(later, picture, ["grad_cam"], [])
+    assert found.maps
+    assert len(found.said) == len(later.models)
+
+
+def test_a_method_that_made_no_map_of_a_picture_leaves_its_case_as_it_is(made, tmp_path):
+    folder = Path(shutil.copytree(made[0], tmp_path / "run"))
+    cases = Cases(open_run(folder))
+    picture, run = made[1][0], cases.run
+    key = units.map_key(picture, review_maps.identity(run, run.models[0]), {"name": "lime"}, units.rule_of(None), 0)
+    run.store.put([units.of_refusal(key, picture, {"name": "lime"}, "It says nothing of this picture.")])
+    found = review_maps.stored(cases, picture, ["grad_cam"], [(run.models[0], key)])
+    assert found.maps
+    assert all(e.method["name"] == "grad_cam" for e in found.maps)
