@@ -170,6 +170,11 @@ def test_importing_the_package_costs_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_no_two_files_of_tests_have_one_name() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]  # pytest imports them as modules of one level
+    assert sorted(names) == sorted(set(names))
+
+
 def test_every_setting_is_declared_with_its_limits_and_words() -> None:
     from xai_core.methods import FAMILIES
     from xai_core.registry import settings
