@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from xai_core import units
+from xai_core.classification import right_or_wrong
 from xai_core.errors import AuditError, Cancelled, UnsupportedError
 from xai_core.evidence import weigh_many
 from xai_core.loading import load_model
@@ -118,7 +119,10 @@ def keys_of(
 
 def went_wrong(said: Prediction, right: int | None) -> bool:
     """Whether the likeliest class is called otherwise than class `right`; False where that is not known."""
-    return right is not None and said.labels[int(said.order()[0])] != said.labels[right]
+    if right is None:
+        return False
+    best = said.labels[int(said.order()[0])]
+    return right_or_wrong(said.labels[right], best, said.labels, said.task) is False
 
 
 @dataclass(frozen=True, eq=False)
