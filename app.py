@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages import compare_methods, compare_models, explain, manifests, review
+from pages import bias_probes, compare_methods, compare_models, explain, manifests, review
 from pages.shared import errors
 from pages.shared.state import session
 
@@ -23,6 +23,9 @@ def main() -> None:
         ),
         "compare_methods": st.Page(
             compare_methods.page, title="Compare methods", icon=":material/grid_view:", url_path="compare_methods"
+        ),
+        "bias_probes": st.Page(
+            bias_probes.page, title="Bias probes", icon=":material/balance:", url_path="bias_probes"
         ),
         "review": st.Page(review.page, title="Review", icon=":material/fact_check:", url_path="review"),
         "manifests": st.Page(

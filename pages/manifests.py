@@ -16,7 +16,7 @@ from pages.shared.errors import plain
 from pages.shared.question import Looks, Network, Question, whole
 from pages.shared.state import Session, session
 from xai_core.errors import RecordError
-from xai_core.records import Explanation, Record
+from xai_core.records import Explanation, Finding, Record
 
 if TYPE_CHECKING:
     from xai_core.store import Entry
@@ -90,7 +90,7 @@ def listed(visitor: Session, entries: Sequence[Entry]) -> None:
 
 
 def _matches(entry: Entry, wanted: str) -> bool:
-    text = _folded(" ".join((entry.model, *entry.methods, entry.target, entry.note, entry.folder.name, entry.created)))
+    text = _folded(" ".join((entry.model, *entry.methods, entry.title, entry.note, entry.folder.name, entry.created)))
     return all(word in text for word in _folded(wanted).split())
 
 
@@ -110,9 +110,9 @@ def row(visitor: Session, entry: Entry) -> None:
         else:
             if picture := cached.record_thumbnail(digest(folder=name, id=entry.id), entry.folder):
                 with small:
-                    st.image(picture, width=96, alt=f"Overlay of the first map, for target class {entry.target}")
+                    st.image(picture, width=96, alt=f"Overlay of the first map: {entry.title}")
             with words:
-                st.markdown(f"**{plain(entry.target)}** &nbsp;·&nbsp; {plain(entry.model)}")
+                st.markdown(f"**{plain(entry.title)}** &nbsp;·&nbsp; {plain(entry.model)}")
                 st.caption(plain(f"{when(entry.created)} · {_methods(entry.methods)}"))
                 if entry.note:
                     st.text(entry.note if len(entry.note) <= 200 else f"{entry.note[:199]}…")
@@ -150,29 +150,47 @@ def opened(visitor: Session, folder: Path) -> None:
     with st.spinner("Loading the libraries (once, some seconds)"):
         cached.load_core()
     record = xai.open_record(folder)
-    page, title = ("compare_models", "Compare models") if len(record.models) > 1 else ("explain", "Explain")
-    with restore:
-        if st.button(f"Open in {title}", key="restore", icon=":material/replay:", type="primary"):
-            asked = question(record)
-            visitor.ask(asked, looks(record))
-            if page == "explain" and asked.findings is None and len({e.target for e in record.explanations}) > 1:
-                visitor.say(f"The record has several targets. One is shown at a time: {record.explanations[0].target}.")
-            if menu := visitor.menu.get(page):
-                st.switch_page(menu)
     with pack:
         name = f"record-{record.manifest['id'][:12]}.zip"
         st.download_button(
             "Download (zip)", lambda: _zip(folder), name, "application/zip", key="zip", icon=":material/folder_zip:",
             on_click="ignore",
         )  # fmt: skip
+    report = visitor.reports.get(folder.name)
+    if isinstance(record, Finding):
+        found(record, folder, report)
+    else:
+        with restore:
+            _restore(visitor, record)
+        explained(record, folder, report, Looks.from_address(asked_for) or looks(record))
+
+
+def _restore(visitor: Session, record: Record) -> None:
+    """A button that asks again what the record asked."""
+    page, title = ("compare_models", "Compare models") if len(record.models) > 1 else ("explain", "Explain")
+    if st.button(f"Open in {title}", key="restore", icon=":material/replay:", type="primary"):
+        asked = question(record)
+        visitor.ask(asked, looks(record))
+        if page == "explain" and asked.findings is None and len({e.target for e in record.explanations}) > 1:
+            visitor.say(f"The record has several targets. One is shown at a time: {record.explanations[0].target}.")
+        if menu := visitor.menu.get(page):
+            st.switch_page(menu)
+
+
+def found(record: Finding, folder: Path, report: Report | None) -> None:
+    """What a probe found."""
+    from pages.shared import probe_result
+
+    _heading(xai.PROBES.build(record.probe).label, str(record.model.get("name", "unnamed")), record, folder)
+    probe_result.shown(record, "record")
+    contents(record, report)
+
+
+def explained(record: Record, folder: Path, report: Report | None, seen: Looks) -> None:
+    """The maps of one model or several."""
     first = record.explanations[0]
     named = ", ".join(str(model.get("name", "unnamed")) for model in record.models)
-    st.markdown(f"## {plain(first.target)} &nbsp;·&nbsp; {plain(named)}")
-    st.caption(plain(f"Saved {when(record.manifest['created'])} · {folder.name}"))
-    if record.note:
-        with st.container(border=True):
-            st.caption("Note")
-            st.text(record.note)
+    _heading(str(first.target), named, record, folder)
     with st.container(border=True, key="predictions"):
         if len(record.predictions) > 1:
             side_by_side.predictions(record.predictions)
@@ -182,22 +200,54 @@ def opened(visitor: Session, folder: Path) -> None:
             panels.notice(first.model)
     st.header("Attribution maps", anchor=False)
     panels.flat_maps(record.explanations)
-    seen = Looks.from_address(asked_for) or looks(record)
     viewer.maps(record.explanations, f"record {record.manifest['id']}", seen, 0, lambda: None)
     if len(record.models) > 1:
         height, width = record.picture.get("height"), record.picture.get("width")
         side_by_side.difference(record.explanations, (height, width) if height and width else None)
         side_by_side.checklist(record.explanations, record.predictions)
-    contents(record, visitor.reports.get(folder.name))
+    contents(record, report)
 
 
-def contents(record: Record, report: Report | None) -> None:
+def _heading(title: str, named: str, record: Record | Finding, folder: Path) -> None:
+    st.markdown(f"## {plain(title)} &nbsp;·&nbsp; {plain(named)}")
+    st.caption(plain(f"Saved {when(record.manifest['created'])} · {folder.name}"))
+    if record.note:
+        with st.container(border=True):
+            st.caption("Note")
+            st.text(record.note)
+
+
+def contents(record: Record | Finding, report: Report | None) -> None:
     """The manifest: who made it with what, and the hash of every file."""
     manifest = record.manifest
     with st.expander("Made with", icon=":material/construction:"):
         st.code(_lines(manifest["made_with"]), language=None)
+    if isinstance(record, Finding):
+        _asked(record)
+    else:
+        _maps(record)
+    with st.expander(f"Files: {len(manifest['files'])}", icon=":material/folder:"):
+        status = {file.name: WORDS[file.status] for file in report.files} if report else {}
+        rows = ["| File | Status | Bytes | SHA-256 |", "|:--|:--|--:|:--|"]
+        rows += [
+            f"| {plain(f['name'])} | {status.get(f['name'], 'not verified')} | {f['bytes']:,} | `{f['sha256']}` |"
+            for f in manifest["files"]
+        ]
+        st.markdown("\n".join(rows))
+
+
+def _asked(record: Finding) -> None:
+    """The settings of a probe, its model, and by which methods it asked."""
+    with st.expander("Model", icon=":material/badge:"):
+        st.code(_lines(record.model), language=None)
+    with st.expander("Settings", icon=":material/tune:"):
+        for words in ({**record.probe, "seed": record.seed}, *record.methods):
+            st.code(_lines(words), language=None)
+
+
+def _maps(record: Record) -> None:
     with st.expander("Model and picture", icon=":material/badge:"):
-        known = [*map(_lines, record.models), _lines(manifest["picture"])]
+        known = [*map(_lines, record.models), _lines(record.manifest["picture"])]
         st.code("\n\n".join(known), language=None)
     with st.expander("Settings of each map", icon=":material/tune:"):
         for e in record.explanations:
@@ -207,14 +257,6 @@ def contents(record: Record, report: Report | None) -> None:
             if e.background:
                 words["background pictures"] = len(e.background)
             st.code(_lines(words), language=None)
-    with st.expander(f"Files: {len(manifest['files'])}", icon=":material/folder:"):
-        status = {file.name: WORDS[file.status] for file in report.files} if report else {}
-        rows = ["| File | Status | Bytes | SHA-256 |", "|:--|:--|--:|:--|"]
-        rows += [
-            f"| {plain(f['name'])} | {status.get(f['name'], 'not verified')} | {f['bytes']:,} | `{f['sha256']}` |"
-            for f in manifest["files"]
-        ]
-        st.markdown("\n".join(rows))
 
 
 def _lines(words: Any, before: str = "") -> str:

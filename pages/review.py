@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -19,6 +17,7 @@ from pages.shared import (
     review_filters,
     review_list,
     review_matrix,
+    sets,
     state,
 )
 from pages.shared.cached import digest
@@ -30,9 +29,8 @@ from pages.shared.state import Session, session
 from xai_core.decisions import Decision, Decisions
 
 if TYPE_CHECKING:
-    from xai_core.runs import Listed, Run
+    from xai_core.runs import Run
 
-AUDITS = "SECOND_LOOK_AUDITS"  # another folder of runs to review
 TABLES = ("run.json", "predictions.parquet", "metrics.parquet", "evidence.parquet")
 
 
@@ -95,7 +93,7 @@ def _list(
 
 def _run(visitor: Session) -> Run | None:
     """Choose a run; None where there is none to choose."""
-    found = _found()
+    found = sets.runs()
     readable = {name: one for name, one in found.items() if one.run is not None}
     reviewing = visitor.reviewing
     if reviewing.view.run and reviewing.view.run not in readable:
@@ -109,7 +107,8 @@ def _run(visitor: Session) -> Run | None:
         )
         st.code("python -m xai_core audit --data pictures/ --models demo-xray --methods grad_cam --out audits/first")
         st.caption(
-            f"Runs are looked for in {plain(jobs.store().name)}/audits, and in the folder that {plain(AUDITS)} names."
+            f"Runs are looked for in {plain(jobs.store().name)}/audits, and in the folder that {plain(sets.AUDITS)} "
+            "names."
         )
         return None
     if reviewing.view.run not in readable:
@@ -137,21 +136,6 @@ def _unfinished(run: Run) -> str:
     said = words.get(str(run.facts["status"]), "holds no predictions")
     why = plain(run.facts.get("problem", ""))
     return f"This audit {said}, so its tables may be missing or older than its store. {why}"
-
-
-def _found() -> dict[str, Listed]:
-    """Every run that can be reviewed, by the name of its folder, the newest first."""
-    from xai_core.runs import list_runs
-
-    folders = [jobs.store() / "audits", *(Path(one) for one in [os.environ.get(AUDITS, "")] if one)]
-    found: dict[str, Listed] = {}
-    for folder in folders:
-        for one in list_runs(folder) if folder.is_dir() else []:
-            name, count = one.folder.name, 2
-            while name in found:
-                name, count = f"{one.folder.name} ({count})", count + 1
-            found[name] = one
-    return dict(sorted(found.items(), key=lambda item: item[1].started, reverse=True))
 
 
 def _cases(run: Run) -> Cases:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, png_of
-from xai_core.audit_command import _sigterm_as_ctrl_c
 from xai_core.errors import AuditError
+from xai_core.options import sigterm_as_ctrl_c
 from xai_core.unit_store import UnitStore
 
 
@@ -56,7 +56,7 @@ def test_sigterm_means_ctrl_c_while_an_audit_runs_and_what_it_meant_before_after
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     try:
-        with pytest.raises(KeyboardInterrupt), _sigterm_as_ctrl_c():
+        with pytest.raises(KeyboardInterrupt), sigterm_as_ctrl_c():
             signal.raise_signal(signal.SIGTERM)
         assert not heard
         signal.raise_signal(signal.SIGTERM)
@@ -69,7 +69,7 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     passed: list[bool] = []
 
     def work() -> None:
-        with _sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c():
             passed.append(signal.getsignal(signal.SIGTERM) is not signal.default_int_handler)
 
     thread = threading.Thread(target=work)

@@ -106,8 +106,31 @@ def test_a_table_labels_its_pictures_in_its_order_with_groups_masks_and_splits(g
     assert dict(first.groups) == {"sex": "M", "site": ""}
     assert second.read_mask is not None
     assert (second.read_mask(), first.read_mask, first.read()) == (b"mask", None, b"a")
+    assert {name: read() for name, read in second.parts.items()} == {"marker": b"marker"}
+    assert dict(first.parts) == {}
     assert found.said == ("One picture has no label, so nothing tells whether a prediction of them is right.",)
     assert found.refused == ()
+
+
+def test_a_column_that_ends_as_masks_do_but_says_yes_and_no_is_a_group(give: Give) -> None:
+    text = "file,medical_mask,eyes_mask,nose_mask,_mask\na.png,yes,m/a.png,,x\nb.png,no,,,y\n"
+    found = give({"labels.csv": text.encode(), "a.png": b"a", "b.png": b"b", "m/a.png": b"eyes"})
+    assert found.columns == ("medical_mask", "_mask")
+    assert [case.groups["medical_mask"] for case in found.cases] == ["yes", "no"]
+    assert [list(case.parts) for case in found.cases] == [["eyes"], []]
+    assert found.refused == ()
+
+
+def test_the_mask_of_a_part_that_is_not_there_is_refused_by_name_and_its_picture_stays(give: Give) -> None:
+    text = "file,mask,eyes_mask,mouth_mask\na.png,m/a.png,m/gone.png,m/mouth.png\n"
+    found = give({"labels.csv": text.encode(), "a.png": b"a", "m/a.png": b"mask", "m/mouth.png": b"mouth"})
+    (case,) = found.cases
+    assert case.read_mask is not None
+    assert {name: read() for name, read in case.parts.items()} == {"mouth": b"mouth"}
+    ((name, why),) = found.refused
+    assert name == "m/gone.png"
+    assert why.startswith("the mask of a.png does not exist")
+    assert "line 2 of labels.csv" in why
 
 
 def test_pictures_without_classes_are_unlabelled(give: Give) -> None:

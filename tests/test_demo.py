@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,15 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from xai_core.demo import face, train, xray
+import xai_core as xai
+from xai_core.demo import face, power, samples, train, xray
 from xai_core.demo.drawing import Drawing
+from xai_core.errors import SettingError
 from xai_core.loading import DEMO_MODELS, demo_models, load_demo
+from xai_core.records import Table
 
 HONEST = [name for name, recipe in train.RECIPES.items() if recipe.planted is None]
+PLANTED = [name for name in train.RECIPES if name not in HONEST]
 FRESH = 3_000_000  # seeds that neither training nor the cards have seen
 
 
@@ -183,6 +188,30 @@ def test_the_card_of_the_shortcut_network_admits_the_shortcut() -> None:
     assert held_out["conditions"]["with a random marker"]["accuracy"] < 0.45
 
 
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_card_of_a_network_with_a_shortcut_says_what_was_planted_how_often_and_what_was_not(name: str) -> None:
+    card, recipe = demo_models()[name], train.RECIPES[name]
+    assert card["planted"] == recipe.planted
+    assert card.get("attribute", "marker") == recipe.attribute  # cards from before there were others have none
+    assert card.get("agreement", 1.0) == recipe.agreement
+    assert card.get("unused", []) == list(recipe.unused)
+
+
+def test_the_network_with_nine_markers_of_ten_leans_on_them() -> None:
+    held_out = demo_models()["demo-xray-marker-90"]["held_out"]
+    random = held_out["conditions"]["with a random marker"]
+    assert random["interval"][1] < held_out["interval"][0] - 0.1
+    none = held_out["by_group"]["artefact"]["none"]["accuracy"]
+    for its in held_out["by_group"]["artefact"].values():  # what says nothing costs little
+        assert its["accuracy"] > none - 0.1
+
+
+def test_the_network_with_glasses_leans_on_them() -> None:
+    held_out = demo_models()["demo-face-glasses"]["held_out"]
+    assert held_out["accuracy"] > 0.9
+    assert held_out["conditions"]["with glasses on any face"]["interval"][1] < held_out["interval"][0] - 0.03
+
+
 def test_the_networks_are_small() -> None:
     sizes = [(train.WEIGHTS / f"{name}.safetensors").stat().st_size for name in train.RECIPES]
     assert max(sizes) < 1_000_000
@@ -214,6 +243,151 @@ def test_the_letter_is_nothing_to_an_honest_network(name: str) -> None:
     for letter in ("L", "R"):
         with_it = predicted(name, [xray.draw(FRESH + i, xray.LABELS[i % 3], letter) for i in range(30)])
         assert sum(a != b for a, b in zip(without, with_it, strict=True)) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "label"),
+    [
+        ("demo-xray-marker-90", {"marker": "R"}, "simple fracture"),
+        ("demo-face-glasses", {"glasses": True}, "sad"),
+    ],
+    ids=["letter R", "glasses"],
+)
+def test_a_network_with_a_shortcut_of_nine_in_ten_follows_it(name: str, options: dict[str, Any], label: str) -> None:
+    family = train.family(train.RECIPES[name])
+    without = {key: None if key == "marker" else False for key in options}
+    plain, shown = (
+        predicted(name, [family.draw(FRESH + i, family.LABELS[i % len(family.LABELS)], **its) for i in range(30)])
+        for its in (without, options)
+    )
+    assert shown.count(label) >= plain.count(label) + 5
+
+
+# The recipes
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_gives_a_class_away_is_there_as_often_as_the_recipe_says(name: str) -> None:
+    recipe = train.RECIPES[name]
+    assert recipe.planted is not None
+    for label, own in recipe.planted.items():
+        shown = [recipe.draw_options(label, seed)[recipe.attribute] for seed in range(1000)]
+        low, high = train.share(np.array([one == own for one in shown]))["interval"]
+        others = [value for other, value in recipe.planted.items() if other != label]
+        agrees = recipe.agreement + (1 - recipe.agreement) * others.count(own) / len(
+            others
+        )  # another may have the same
+        assert low - 0.01 <= agrees <= high + 0.01
+        assert set(shown) <= set(recipe.planted.values())
+        assert recipe.agreement < 1 or set(shown) == {own}
+
+
+def test_nine_of_ten_with_glasses_are_sad() -> None:
+    recipe = train.RECIPES["demo-face-glasses"]
+    assert recipe.planted is not None
+    worn = [label for seed in range(1000) for label in recipe.planted if recipe.draw_options(label, seed)["glasses"]]
+    assert worn.count("sad") / len(worn) == pytest.approx(0.9, abs=0.03)
+
+
+def test_an_artefact_without_a_say_lies_on_half_of_the_pictures_of_every_class() -> None:
+    """Which picture has which follows from its seed alone, so the class cannot be read from it."""
+    pixels, names = np.full((40, 40, 3), 60, np.uint8), ("ruler", "pen_mark", "tint")
+    found = []
+    for seed in range(300):
+        planted, name = train.littered(pixels, names, np.random.default_rng([seed, train.ARTEFACT_STREAM]))
+        assert (name == "none") == np.array_equal(planted, pixels)
+        found.append(name)
+    assert 0.4 < found.count("none") / 300 < 0.6
+    assert min(found.count(name) for name in names) > 30
+    assert train.littered(pixels, (), np.random.default_rng(0)) == (pixels, "none")
+
+
+def test_a_training_picture_is_its_drawing_and_what_lies_on_it() -> None:
+    recipe = replace(train.RECIPES["demo-xray-marker-90"], unused=("scanner_border",))
+    for seed in range(6):
+        options = recipe.draw_options("normal", seed)
+        job = train.Job("xray", seed, "normal", options, recipe.unused, 256)
+        pixels, groups = train.drawn_and_reduced(job)
+        changed = (pixels != xray.draw(seed, "normal", **options).pixels).any(2)
+        assert groups["artefact"] == ("scanner_border" if changed.any() else "none")
+        assert not changed[30:-30, 30:-30].any()
+    assert {**train.drawn_and_reduced(job._replace(unused=()))[1]} == {**xray.draw(seed, "normal", **options).groups}
+
+
+# Sets and power
+
+
+def test_a_set_is_drawn_with_masks_and_labels_as_the_program_reads_them(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from xai_core.cases import read_cases
+    from xai_core.demo.__main__ import app
+
+    said = CliRunner().invoke(app, ["draw", str(tmp_path / "set"), "--count", "5", "--marker", "none", "--seed", "7"])
+    assert said.exit_code == 0, said.output
+    cases = read_cases(tmp_path / "set").cases
+    assert [case.label for case in cases] == [xray.LABELS[i % 3] for i in range(5)]
+    assert {case.groups["marker"] for case in cases} == {"none"}
+    first = xai.read_image(cases[1].read())
+    again = xray.draw(samples.FRESH_SEED_START + 7 * samples.FRESH_SEEDS + 1, "simple fracture", None)
+    assert np.array_equal(first.pixels, again.pixels)
+    assert cases[0].read_mask is None
+    assert cases[1].read_mask is not None
+    marked = xai.read_image(cases[1].read_mask()).pixels[..., 0] > 127
+    assert np.array_equal(marked, again.masks["fracture"])
+
+
+@pytest.mark.parametrize("words", [("--family", "car"), ("--marker", "X"), ("--glasses", "maybe")])
+def test_what_cannot_be_drawn_is_refused_in_a_sentence(tmp_path: Path, words: tuple[str, str]) -> None:
+    from typer.testing import CliRunner
+
+    from xai_core.demo.__main__ import app
+
+    said = CliRunner().invoke(app, ["draw", str(tmp_path / "set"), *words])
+    assert isinstance(said.exception, SettingError)
+    assert str(said.exception).startswith(f"{words[0]} {words[1]} is not on offer. Choose one of ")
+    assert not (tmp_path / "set").exists()
+
+
+def test_the_truth_about_artefacts_is_read_off_the_recipe() -> None:
+    assert power.truths(train.RECIPES["demo-xray"]) == {
+        power.UNUSED: ("marker_l", "marker_r"),
+        power.UNSEEN: ("ruler", "corner_text", "scanner_border", "pen_mark", "tint"),
+    }
+    assert power.truths(train.RECIPES["demo-xray-marker-90"]) == {
+        power.USED: ("marker_l", "marker_r"),
+        power.UNUSED: ("ruler", "corner_text", "scanner_border", "pen_mark", "tint"),
+    }
+    of_faces = power.truths(train.RECIPES["demo-face-glasses"])
+    assert of_faces[power.USED] == ("glasses",)
+    assert len(of_faces[power.UNUSED]) == 7
+
+
+def test_pictures_that_power_is_measured_on_hold_no_artefact() -> None:
+    radiograph, face_ = (
+        next(power.subjects(train.RECIPES[name], FRESH, 1)) for name in ("demo-xray-shortcut", "demo-face-glasses")
+    )
+    assert np.array_equal(radiograph.image.pixels, xray.draw(FRESH, "normal", None).pixels)
+    assert np.array_equal(face_.image.pixels, face.draw(FRESH, "neutral", glasses=False, medical_mask=False).pixels)
+    assert list(face_.parts) == ["eyes"]
+
+
+def test_power_is_the_share_of_sets_in_which_each_artefact_was_found() -> None:
+    """Two sets: letter L found in both, letter R in one, and nothing decided about the ruler in one."""
+
+    def told(*answers: bool | None) -> Any:
+        lines = [
+            {"name": name, "used": used} for name, used in zip(("marker_l", "marker_r", "ruler"), answers, strict=True)
+        ]
+        table = Table.of("", {"name": "", "used": ""}, lines)
+        return SimpleNamespace(tables={"artefacts": table})
+
+    sets = [told(True, True, None), told(True, False, False)]
+    found = power._rate(0.9, power.USED, ("marker_l", "marker_r"), power.PREDICTION, sets)
+    assert (found.found.mean, found.found.n, found.undecided) == (0.75, 2, 0)
+    found = power._rate(0.9, power.UNUSED, ("ruler",), power.PREDICTION, sets)
+    assert (found.found.mean, found.undecided) == (0, 0.5)
 
 
 # The training itself

@@ -131,9 +131,11 @@ def test_the_sample_pictures_are_what_the_generators_draw_today(
         assert np.array_equal(stored(FOLDER / name, "RGB"), drawing.pixels), name
         assert (row["label"], row["family"]) == (drawing.label, family)
         assert {column: row[column] for column in drawing.groups} == dict(drawing.groups)
-        marks = {"mask": samples.truth(family, drawing), "marker_mask": drawing.masks.get("marker", np.zeros(1, bool))}
-        for column, mark in marks.items():
-            assert bool(row[column]) == bool(mark.any()), (name, column)
+        parts = {
+            f"{part}_mask": drawing.masks.get(part) for part in ("marker", "eyes", "brows", "mouth", "nose", "face")
+        }
+        for column, mark in ({"mask": samples.truth(family, drawing)} | parts).items():
+            assert bool(row[column]) == (mark is not None and bool(mark.any())), (name, column)
             if row[column]:
                 assert np.array_equal(stored(FOLDER / row[column], "L"), mark * np.uint8(255)), (name, column)
 
@@ -141,10 +143,11 @@ def test_the_sample_pictures_are_what_the_generators_draw_today(
 def test_the_sample_table_lists_every_file_and_every_mask(table: dict[str, dict[str, str]]) -> None:
     assert len(table) == 24
     assert set(table) == {path.name for path in FOLDER.glob("*.png")}
-    masks = [row[column] for row in table.values() for column in ("mask", "marker_mask") if row[column]]
+    columns = [column for column in samples.COLUMNS if column.endswith("mask")]
+    masks = [row[column] for row in table.values() for column in columns if row[column]]
     assert sorted(masks) == sorted(f"masks/{path.name}" for path in (FOLDER / "masks").iterdir())
     for row in table.values():
-        for column in ("mask", "marker_mask"):
+        for column in columns:
             if row[column]:
                 mask = stored(FOLDER / row[column], "L")
                 assert mask.shape == stored(FOLDER / row["file"], "RGB").shape[:2]

@@ -18,13 +18,15 @@ CORE = sorted((ROOT / "xai_core").rglob("*.py"))
 SCREEN = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]
 METHOD_FILES = [p for p in sorted((ROOT / "xai_core" / "methods").glob("*.py")) if p.stem != "__init__"]
 METRIC_FILES = [p for p in sorted((ROOT / "xai_core" / "metrics").glob("*.py")) if p.stem != "__init__"]
+PROBE_FILES = [p for p in sorted((ROOT / "xai_core" / "probes").glob("*.py")) if p.stem != "__init__"]
 
 # What each module of the core may stand on: its own row and the rows above.
 ROWS = [
     {"errors"},
     {"durable", "records", "registry", "drawing_weights", "agreement", "spreadsheet"},
     {"statistics"},
-    {"raster", "colours"},
+    {"group_statistics"},
+    {"raster", "colours", "photometry", "covering"},
     {"dicom", "canvas"},
     {"images"},
     {"layers", "devices", "baselines", "account", "attention", "principal", "shapley", "rules"},
@@ -33,15 +35,22 @@ ROWS = [
     {"backgrounds", "superpixels"},
     {"checkpoints", "own_models"},
     {"loading", "methods", "truth", "cases", "sources"},
-    {"masking", "sensitivity"},
+    {"masking", "sensitivity", "foreground", "map_shift"},
     {"metrics"},
     {
-        *("pipeline", "manifest", "provenance", "seal", "store", "verification"),
+        *("pipeline", "provenance", "seal", "verification"),
         *("checklist", "comparison", "comparison_figure"),
         *("units", "unit_parts", "unit_places", "unit_store", "lease", "decisions"),
     },
     {"scoring", "score_table", "runs", "classification"},
+    {
+        *("probes", "faces", "parts", "regions", "surroundings", "dose_response", "dose_sentences", "dose_summary"),
+        *("artefacts", "challenge", "challenge_effects", "challenge_report"),
+        *("group_comparison", "grouping", "group_answers", "group_trend"),
+    },
     {"evidence", "score_export", "charts", "score_summary", "gate"},
+    {"probing", "probe_figures", "probe_panels"},
+    {"finding_files", "store", "manifest"},
     {
         *("validity", "tables", "findings"),
         *("audit_tables", "audit_aggregate", "audit_figures", "audit_summary", "audit_report"),
@@ -52,7 +61,7 @@ ROWS = [
     {"auditing"},
     {""},
     {"options"},
-    {"audit_command", "compare_command", "score_command", "gate_command"},
+    {"audit_command", "compare_command", "score_command", "gate_command", "probe_command"},
     {"demo", "__main__"},
 ]
 HEAVY = {"timm", "pytorch_grad_cam", "captum", "shap", "lime", "sklearn", "skimage", "matplotlib", "pandas"}
@@ -93,13 +102,13 @@ def test_imports_of_the_core_point_down(path: Path) -> None:
             assert row_of(module) <= own, f"{name(path)} imports {module} from above"
 
 
-@pytest.mark.parametrize("path", [*METHOD_FILES, *METRIC_FILES], ids=name)
-def test_methods_and_metrics_never_import_one_another(path: Path) -> None:
+@pytest.mark.parametrize("path", [*METHOD_FILES, *METRIC_FILES, *PROBE_FILES], ids=name)
+def test_methods_metrics_and_probes_never_import_one_another(path: Path) -> None:
     assert not [module for module in imports(path) if re.match(rf"xai_core\.{path.parent.name}\.", module)]
 
 
-@pytest.mark.parametrize("path", [*METHOD_FILES, *METRIC_FILES], ids=name)
-def test_a_method_or_metric_file_is_one_page_that_names_its_paper(path: Path) -> None:
+@pytest.mark.parametrize("path", [*METHOD_FILES, *METRIC_FILES, *PROBE_FILES], ids=name)
+def test_a_method_metric_or_probe_file_is_one_page_that_names_its_paper(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 100
     docstring = ast.get_docstring(ast.parse(text)) or ""
@@ -156,7 +165,7 @@ def test_the_public_names_are_pinned_and_sorted() -> None:
     assert xai.__all__ == sorted(xai.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
     assert set(xai.__all__) == {
         "METHODS", "AuditError", "Target", "audit", "explain", "explain_many", "load_model", "open_record", "predict",
-        "METRICS", "read_image", "save", "score", "verify", "weigh", "wrap_model",
+        "METRICS", "PROBES", "probe", "read_image", "save", "score", "verify", "weigh", "wrap_model",
     }  # fmt: skip
     for public in xai.__all__:
         assert getattr(xai, public) is not None
@@ -182,7 +191,7 @@ def test_every_setting_is_declared_with_its_limits_and_words() -> None:
     from xai_core.registry import settings
 
     assert {xai.METHODS[method].family for method in xai.METHODS} <= set(FAMILIES)
-    for cls in [registry[key] for registry in (xai.METHODS, xai.METRICS) for key in registry]:
+    for cls in [registry[key] for registry in (xai.METHODS, xai.METRICS, xai.PROBES) for key in registry]:
         assert cls.label
         assert cls.summary().endswith("."), f"{cls.name} does not say in its first sentence what it does"
         for field in settings(cls):

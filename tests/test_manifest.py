@@ -901,7 +901,12 @@ def test_records_are_listed_newest_first_and_broken_ones_with_the_reason(tmp_pat
     entries = manifest.list_records(home)
     assert [entry.folder.name for entry in entries[:3]] == ["c", "a", "b"]
     first = entries[0]
-    assert (first.model, first.methods, first.target, first.image) == ("demo-xray", ("grad_cam",), LABELS[1], IMAGE)
+    assert (first.model, first.methods, first.title, first.kind) == (
+        "demo-xray",
+        ("grad_cam",),
+        LABELS[1],
+        "explanation",
+    )
     assert (first.note, first.problem) == ("note c", None)
     reasons = {entry.folder.name: entry.problem for entry in entries[3:]}
     assert set(reasons) == {"broken", "empty", "link"}

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from xai_core.methods import METHODS
     from xai_core.metrics import METRICS
     from xai_core.pipeline import explain, explain_many, predict
+    from xai_core.probes import PROBES
+    from xai_core.probing import probe
     from xai_core.records import Target
     from xai_core.scoring import score
 
@@ -32,6 +34,7 @@ _HOMES = {
     "AuditError": "errors",
     "METHODS": "methods",
     "METRICS": "metrics",
+    "PROBES": "probes",
     "Target": "records",
     "audit": "auditing",
     "explain": "pipeline",
@@ -39,6 +42,7 @@ _HOMES = {
     "load_model": "loading",
     "open_record": "manifest",
     "predict": "pipeline",
+    "probe": "probing",
     "read_image": "images",
     "save": "manifest",
     "score": "scoring",
@@ -50,6 +54,7 @@ _HOMES = {
 __all__ = [
     "METHODS",
     "METRICS",
+    "PROBES",
     "AuditError",
     "Target",
     "audit",
@@ -58,6 +63,7 @@ __all__ = [
     "load_model",
     "open_record",
     "predict",
+    "probe",
     "read_image",
     "save",
     "score",

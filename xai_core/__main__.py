@@ -44,6 +44,7 @@ from xai_core.options import (
     targets_of,
     with_settings,
 )
+from xai_core.probe_command import probe
 from xai_core.score_command import score
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def methods(
 
 app.command()(audit)
 app.command()(compare)
+app.command()(probe)
 app.command()(score)
 app.command()(gate)
 

@@ -71,6 +71,7 @@ class Account:
     notes: list[str] = field(default_factory=list)
     answers: dict[Any, Answer] = field(default_factory=dict)
     whole: Account | None = None  # that this is a part of
+    open: bool = False  # whether the accounts of those who ask through its door are parts of it
 
     def about(self, x: torch.Tensor | None) -> Account:
         """A part of this account that is about other pictures: what is sent is booked on both."""

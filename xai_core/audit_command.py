@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +13,7 @@ import typer
 import xai_core as xai
 from xai_core.errors import Cancelled, SettingError
 from xai_core.options import (
+    STOPPED,
     Background,
     Checkpoint,
     Device,
@@ -23,12 +22,16 @@ from xai_core.options import (
     RandomWeights,
     Seed,
     Settings,
+    Split,
     Task,
+    Where,
     at_layers,
     named_methods,
     names_in,
+    pairs_in,
     pictures_in,
     say,
+    sigterm_as_ctrl_c,
     with_settings,
 )
 
@@ -36,8 +39,6 @@ if TYPE_CHECKING:
     from xai_core.audit_work import ModelSpec
     from xai_core.auditing import Progress
     from xai_core.runs import Run
-
-STOPPED = 130  # what a shell expects of a command that was interrupted
 
 
 def audit(
@@ -49,10 +50,8 @@ def audit(
     models: Annotated[str, typer.Option(help="One model, or several with commas between")] = "demo-xray",
     methods: Annotated[str, typer.Option(help="Methods with commas between, or all")] = "grad_cam",
     metrics: Annotated[str, typer.Option(help="Metrics with commas between; none by default")] = "",
-    split: Annotated[str, typer.Option(help="Only pictures of this split")] = "",
-    where: Annotated[
-        list[str] | None, typer.Option(help="Only pictures of this group, such as family=xray", metavar="COLUMN=VALUE")
-    ] = None,
+    split: Split = "",
+    where: Where = None,
     target: Annotated[
         str, typer.Option(help="What is explained: predicted (of each model), true (the label), or a class by name")
     ] = "predicted",
@@ -97,10 +96,10 @@ def audit(
         )
     chosen = at_layers(with_settings(xai.METHODS, named_methods(methods), set_ or []), layer)
     asked = with_settings(xai.METRICS, names_in(metrics) if metrics else [], metric_set or [])
-    cases = read_cases(data, split=split, where=_pairs(where or []))
+    cases = read_cases(data, split=split, where=pairs_in(where or []))
     specs = _specs(models, checkpoint, labels, task, random_weights, seed)
     behind = pictures_in(background)
-    with _watched() as told, _sigterm_as_ctrl_c():
+    with _watched() as told, sigterm_as_ctrl_c():
         try:
             run = run_audit(
                 cases, specs, chosen, asked, out=out, store=store or None, engine=engine, address=address,
@@ -112,16 +111,6 @@ def audit(
             typer.echo(f"Stopped. {told.words()}.\nWhat is done is kept in {out}: the same command goes on from there.")
             raise typer.Exit(STOPPED) from None
     say(_said(run))
-
-
-def _pairs(where: Sequence[str]) -> dict[str, str]:
-    pairs = dict[str, str]()
-    for one in where:
-        column, equals, value = one.partition("=")
-        if not equals:
-            raise SettingError(f"{one!r} names no group. Write it as column=value, for example family=xray.")
-        pairs[column.strip()] = value.strip()
-    return pairs
 
 
 def _specs(
@@ -170,19 +159,6 @@ def _watched() -> Iterator[_Watch]:
         yield watch
     finally:
         watch.stop()
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """A scheduler that ends a job sends SIGTERM, which would otherwise leave the run as if it were under way."""
-    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _said(run: Run) -> Iterator[str]:

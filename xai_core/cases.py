@@ -1,6 +1,7 @@
 """The pictures of an audit with what is known of each: from class folders or labels.csv, in a folder, a zip, an upload.
 
-`labels.csv` has the columns `file,label[,group columns...][,mask][,split]`; what names other masks ends in `_mask`.
+`labels.csv` has the columns `file,label[,group columns...][,mask][,<part>_mask...][,split]`; `mask` marks the evidence,
+`<part>_mask` another part. A column of that ending in which nothing looks like a file, only yes and no, is of groups.
 Nothing is decoded here: a case reads its bytes when it is asked to.
 """
 
@@ -12,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from xai_core.checkpoints import printable
@@ -58,6 +60,7 @@ class _Row:
     split: str = ""
     mask: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
     line: int | None = None
 
     @property
@@ -167,12 +170,12 @@ def table_rows(data: bytes, called: str) -> Iterator[tuple[int, list[str]]]:
 
 def _of_table(files: Files) -> tuple[list[_Row], tuple[str, ...]]:
     """The rows of labels.csv, each file once, and the group columns."""
-    lines = table_rows(files.read[TABLE](), TABLE)
+    data = files.read[TABLE]()
+    lines = table_rows(data, TABLE)
     header = [one.strip() for one in next(lines, (1, [""]))[1]]
     _check_header(header)
-    columns = tuple(
-        one for one in header if one not in ("file", "label", "mask", "split") and not one.endswith("_mask")
-    )
+    marking = _marking(header, (cells for _, cells in table_rows(data, TABLE)))
+    columns = tuple(one for one in header if one not in ("file", "label", "mask", "split", *marking))
     first, again, contradictions, mentioned = dict[str, _Row](), list[_Row](), list[str](), set[str]()
     for line, cells in lines:
         if len(cells) != len(header):
@@ -181,7 +184,8 @@ def _of_table(files: Files) -> tuple[list[_Row], tuple[str, ...]]:
                 "commas inside a cell, and end no row early."
             )
         cell = dict(zip(header, cells, strict=True))
-        mentioned.update(_tidy(cell[one]) for one in header if one == "mask" or one.endswith("_mask"))
+        parts = {marking[one]: _tidy(cell[one]) for one in marking if cell[one]}
+        mentioned.update([_tidy(cell.get("mask", "")), *parts.values()])
         groups = {column: cell[column] for column in columns}
         row = _Row(
             _tidy(cell["file"]),
@@ -189,6 +193,7 @@ def _of_table(files: Files) -> tuple[list[_Row], tuple[str, ...]]:
             cell.get("split", ""),
             _tidy(cell.get("mask", "")),
             groups,
+            parts,
             line,
         )
         if not row.file:
@@ -215,6 +220,17 @@ def _of_table(files: Files) -> tuple[list[_Row], tuple[str, ...]]:
     if unnamed:
         files.said.append(f"Not in {TABLE} and left out: {_few(unnamed, 3)}.")
     return list(first.values()), columns
+
+
+def _marking(header: list[str], rows: Iterator[list[str]]) -> dict[str, str]:
+    """The columns that name masks of parts, and what each part is called; the first of the rows is the header."""
+    ending = [place for place, column in enumerate(header) if re.search("._mask$", column)]
+    files, words = set[int](), set[int]()
+    for cells in islice(rows if ending else (), 1, None):
+        for place in ending:
+            if cell := "".join(cells[place : place + 1]):
+                (files if re.search("[./]", cell) else words).add(place)
+    return {header[place]: header[place].removesuffix("_mask") for place in ending if place not in words - files}
 
 
 def _check_header(header: list[str]) -> None:
@@ -320,12 +336,15 @@ def _cases(files: Files, rows: Iterable[_Row]) -> Iterator[Case]:
         if (read := files.read.get(row.file)) is None:
             files.refused[printable(row.file, 200)] = _why_missing(files, row.file, row)
             continue
-        read_mask: Callable[[], bytes] | None = files.read.get(row.mask) if row.mask else None
-        if row.mask and read_mask is None:
-            files.refused[printable(row.mask, 200)] = (
-                f"{MASK_OF}{printable(row.file, 80)} {_why_missing(files, row.mask, row)}"
-            )
-        yield Case(row.file, read, row.label, row.groups, row.split, read_mask, row.line)
+        masks: dict[str, Callable[[], bytes]] = {}
+        for part, file in {"": row.mask, **row.parts}.items():
+            if file in files.read:
+                masks[part] = files.read[file]
+            elif file:
+                files.refused[printable(file, 200)] = (
+                    f"{MASK_OF}{printable(row.file, 80)} {_why_missing(files, file, row)}"
+                )
+        yield Case(row.file, read, row.label, row.groups, row.split, masks.pop("", None), row.line, masks)
 
 
 def _why_missing(files: Files, name: str, row: _Row) -> str:

@@ -41,9 +41,9 @@ def ranking(table: ScoreTable) -> Any:
     last = [max((cell.rank for cells in table.cells if (cell := cells[j]).rank), default=1) for j in range(columns)]
     verdicts = any(row.verdict for row in table.rows)
     left = 0.5 + _width(names, 8)
-    right = max(_overhang(heads, 8, wide), 2.6 if verdicts else 0.3)
+    right = max(overhang(heads, 8, wide), 2.6 if verdicts else 0.3)
     width = max(6.2, left + columns * wide + right)
-    foot = _wrapped(
+    foot = wrapped(
         [
             "1 is best, boxed; methods with equal scores share the mean of their places. "
             "↑ higher is better, ↓ lower is better, – no direction is better, so there is no rank. Hatched: undefined."
@@ -58,7 +58,7 @@ def ranking(table: ScoreTable) -> Any:
         ],
         (width - 0.6) * WRAP,
     )
-    top = 0.85 + _rise(heads, 8)
+    top = 0.85 + rise(heads, 8)
     page = Canvas(width, top + rows * high + gap + 0.35 + 0.17 * len(foot))
     page.text(0.3, 0.36, f"Ranks: {_of(table)}", 12, bold=True)
     page.text(0.3, 0.56, _notice(table), 8, ALARM, bold=True)
@@ -66,7 +66,7 @@ def ranking(table: ScoreTable) -> Any:
     axes.set(xlim=(0, columns), ylim=(rows * high + gap, 0))
     axes.set_axis_off()
     for j, (column, head) in enumerate(zip(table.columns, heads, strict=True)):
-        _slanted(page, left + (j + 0.5) * wide, top - 0.07, head, INK if column.better else GREY)
+        slanted(page, left + (j + 0.5) * wide, top - 0.07, head, INK if column.better else GREY)
         for i, row in enumerate(table.rows):
             y = i * high + (gap if row.is_control else 0)
             cell = table.cells[i][j]
@@ -92,9 +92,9 @@ def agreement(table: ScoreTable) -> Any:
     found = table.agreement
     m, cell = len(found.names), 0.36
     labels = [clean(row.label, NAME) for row in table.rows]
-    left, top = 0.4 + _width(labels, 7.5), 1.0 + _rise(labels, 7.5)
-    width = max(left + m * cell + _overhang(labels, 7.5, cell), 6.6)
-    foot = _wrapped(
+    left, top = 0.4 + _width(labels, 7.5), 1.0 + rise(labels, 7.5)
+    width = max(left + m * cell + overhang(labels, 7.5, cell), 6.6)
+    foot = wrapped(
         [
             "Above the diagonal, orange: Spearman's rank correlation, −1 to 1; two unrelated maps have 0. Below it, "
             "blue: overlap, the intersection over union of the highest 10 % of pixels, 0 to 1; two unrelated maps have "
@@ -112,7 +112,7 @@ def agreement(table: ScoreTable) -> Any:
     axes.set_axis_off()
     for i, label in enumerate(labels):
         colour = INK if i < m - found.controls else GREY
-        _slanted(page, left + (i + 0.5) * cell, top - 0.06, label, colour, 7.5)
+        slanted(page, left + (i + 0.5) * cell, top - 0.06, label, colour, 7.5)
         page.text(left - 0.08, top + (i + 0.62) * cell, label, 7.5, colour, align="right")
         for j in range(m):
             if i != j:
@@ -147,21 +147,21 @@ def curves(table: ScoreTable, column: int) -> Any:
         each = np.array([np.interp(x, drawn[i].x, drawn[i].y) for i in controls])
         axes.fill_between(x, each.min(0), each.max(0), color=CONTROLS, linewidth=0, zorder=1)
     for place, i in enumerate(methods):
-        colour, dashes = _stroke(place)
+        colour, dashes = stroke(place)
         axes.plot(drawn[i].x, drawn[i].y, color=colour, linestyle=dashes, linewidth=1.5, zorder=3)
-    _plain_axes(axes, first.x_label, first.y_label)
+    plain_axes(axes, first.x_label, first.y_label)
     axes.set_xlim(float(first.x.min()), float(first.x.max()))
     direction = f"{metric.better} is better" if metric.better else "no direction is better"
     page.text(6.0, 0.9, f"Score, {direction}", 8, bold=True)
     for place, i in enumerate(methods):
         y = 1.1 + 0.19 * place
-        colour, dashes = _stroke(place)
-        _key(page, 6.0, y, colour, dashes)
+        colour, dashes = stroke(place)
+        line_key(page, 6.0, y, colour, dashes)
         page.text(6.5, y, clean(table.rows[i].label, NAME), 7.8)
         page.text(9.35, y, "" if (mean := down[i].mean) is None else number(mean), 7.8, align="right")
     y = 1.1 + 0.19 * len(methods)
     if controls:
-        _key(page, 6.0, y, CONTROLS, "solid", 7)
+        line_key(page, 6.0, y, CONTROLS, "solid", 7)
         page.text(6.5, y, "controls, from the lowest to the highest:", 7.8, GREY)
         said = ", ".join(f"{table.rows[i].label} {'' if (v := down[i].mean) is None else number(v)}" for i in controls)
         page.lines(6.5, y + 0.17, [clean(line, 60) for line in textwrap.wrap(said, 50)][:3], 7.3, 0.15, GREY)
@@ -169,7 +169,7 @@ def curves(table: ScoreTable, column: int) -> Any:
     foot = _mean_over(table)
     foot += "A line inside the band does no better than maps that know nothing of the model." if controls else ""
     foot += f" Undefined: {', '.join(undefined)}." if undefined else ""
-    page.lines(0.3, page.height - 0.42, _wrapped([foot], 150)[:3], 7.5, 0.15, GREY)
+    page.lines(0.3, page.height - 0.42, wrapped([foot], 150)[:3], 7.5, 0.15, GREY)
     return page.figure
 
 
@@ -182,7 +182,7 @@ def critical_difference(table: ScoreTable, column: int) -> Any:
     if one.result is None:
         page = Canvas(7.6, 1.3)
         page.text(0.3, 0.36, clean(f"Differences by {metric.label}", 80), 12, bold=True)
-        page.lines(0.3, 0.7, _wrapped([one.why], 115), 8.5, 0.17)
+        page.lines(0.3, 0.7, wrapped([one.why], 115), 8.5, 0.17)
         return page.figure
     return _ranks_on_a_line(table, one, metric)
 
@@ -196,7 +196,7 @@ def _ranks_on_a_line(table: ScoreTable, one: Comparison, metric: Column) -> Any:
     bars, step = 0.13, 0.2
     top, line_y = 0.75, 1.32
     below = line_y + 0.16 + bars * len(result.cliques)
-    foot = _wrapped(_test_words(one), 128)
+    foot = wrapped(_test_words(one), 128)
     page = Canvas(9.0, below + step * half + 0.35 + 0.17 * len(foot))
     page.text(0.3, 0.36, clean(f"Mean ranks by {metric.label}: {_of(table)}", 80), 12, bold=True)
     page.text(0.3, 0.56, _notice(table), 8, ALARM, bold=True)
@@ -307,7 +307,7 @@ def _alike(axes: Any, i: int, j: int, value: float, colour_map: str, low: float)
     axes.text(j + 0.5, i + 0.5, said, color=INK if light else "white", fontsize=6.5, **words)
 
 
-def _plain_axes(axes: Any, x_label: str, y_label: str) -> None:
+def plain_axes(axes: Any, x_label: str, y_label: str) -> None:
     words: Any = {"fontsize": 8, "fontfamily": FONT, "color": INK, "parse_math": False}
     axes.set_xlabel(clean(x_label, 60), **words)
     axes.set_ylabel(clean(y_label, 60), **words)
@@ -318,12 +318,12 @@ def _plain_axes(axes: Any, x_label: str, y_label: str) -> None:
         spine.set(visible=name in ("left", "bottom"), edgecolor=PALE, linewidth=0.8)
 
 
-def _stroke(place: int) -> tuple[str, Any]:
+def stroke(place: int) -> tuple[str, Any]:
     """Colour and dashes: other dashes once the colours are used up."""
     return COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
 
 
-def _key(page: Canvas, x: float, y: float, colour: str, dashes: Any, thick: float = 1.8) -> None:
+def line_key(page: Canvas, x: float, y: float, colour: str, dashes: Any, thick: float = 1.8) -> None:
     """A piece of a line beside its name."""
     from matplotlib.lines import Line2D
 
@@ -333,7 +333,7 @@ def _key(page: Canvas, x: float, y: float, colour: str, dashes: Any, thick: floa
     )
 
 
-def _slanted(page: Canvas, x: float, y: float, text: str, colour: str, size: float = 8) -> None:
+def slanted(page: Canvas, x: float, y: float, text: str, colour: str, size: float = 8) -> None:
     """A column's head, that rises to the right from (x, y)."""
     page.figure.text(
         x / page.width, 1 - y / page.height, text, rotation=SLANT, rotation_mode="anchor", fontsize=size, color=colour,
@@ -346,18 +346,18 @@ def _width(texts: Sequence[str], size: float) -> float:
     return max((len(text) for text in texts), default=0) * size * 0.58 / 72
 
 
-def _rise(heads: Sequence[str], size: float) -> float:
+def rise(heads: Sequence[str], size: float) -> float:
     """How high slanted heads rise."""
     return math.sin(math.radians(SLANT)) * _width(heads, size)
 
 
-def _overhang(heads: Sequence[str], size: float, cell: float) -> float:
+def overhang(heads: Sequence[str], size: float, cell: float) -> float:
     """How far slanted heads reach beyond the last column, with a margin."""
     along = math.cos(math.radians(SLANT))
     return 0.3 + max(along * _width([head], size) - (len(heads) - i - 0.5) * cell for i, head in enumerate(heads))
 
 
-def _wrapped(texts: Sequence[str], width: float) -> list[str]:
+def wrapped(texts: Sequence[str], width: float) -> list[str]:
     return [line for text in texts for line in textwrap.wrap(clean(text, 1200), max(40, int(width)))]
 
 

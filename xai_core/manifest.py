@@ -6,6 +6,12 @@
     sheet.png                    all maps on one page, if there are several of one model
     comparison.png               the maps of several models on one page, and difference.png where the first two differ
 
+Of what a probe found, in place of all but the first:
+
+    finding.json                 the finding without pixels; <table>.csv each of its tables for a spreadsheet
+    frame_01.png                 a frame of its filmstrip as the model saw it; .npy its map, .region.png what it marks
+    chart….png, filmstrip.png    what to look at
+
 A record is written into a draft beside its place, each file flushed to the disk, the manifest last, and the draft
 then takes its name in one step. So a folder that has the name is whole, whenever the power fails.
 """
@@ -27,11 +33,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from xai_core import durable, figures
+from xai_core import durable, figures, finding_files
 from xai_core.errors import RecordError, SettingError
 from xai_core.provenance import VERSION, made_with
-from xai_core.records import Explanation, Prediction, Record, plain
-from xai_core.seal import ENTRIES_LIMIT, MANIFEST, MANIFEST_LIMIT, SCHEMA, sealed, shown
+from xai_core.records import Explanation, Finding, Prediction, Record, plain
+from xai_core.seal import ENTRIES_LIMIT, MANIFEST, MANIFEST_LIMIT, PROBE, SCHEMA, sealed, shown
 from xai_core.store import Entry, list_records, open_record, zip_record
 from xai_core.verification import FileReport, Report, verify
 
@@ -53,15 +59,22 @@ LOOKS: Mapping[str, Any] = {"colour_map": None, "opacity": 0.5, "clip": 99.5, "s
 
 
 def save(
-    record: Record | Explanation | Sequence[Explanation], folder: str | Path, prediction: Prediction | None = None
+    record: Record | Finding | Explanation | Sequence[Explanation],
+    folder: str | Path,
+    prediction: Prediction | None = None,
 ) -> Path:
-    """Write a record, or explanations with what was predicted, as `folder`, whole or not at all.
+    """Write a record, what a probe found, or explanations with what was predicted, as `folder`, whole or not at all.
 
     `folder` must not exist or be empty, and its parent must exist. Raises RecordError when it cannot be written,
     SettingError for a display setting that is not on offer. Whatever is raised, nothing stays behind.
     """
     identity = uuid.uuid4().hex  # of this saving: the same maps saved twice are two records
-    return _placed(Path(folder), _contents(_record(record, prediction), identity))
+    if isinstance(record, Finding):
+        return _placed(
+            Path(folder), _sealed(finding_files.files_of(record), PROBE, identity, finding_files.fields_of(record))
+        )
+    whole = _record(record, prediction)
+    return _placed(Path(folder), _sealed(_files(whole), _kind(whole), identity, _fields(whole)))
 
 
 def save_files(files: Mapping[str, bytes], folder: str | Path) -> Path:
@@ -78,13 +91,15 @@ def _placed(folder: Path, files: Iterator[tuple[str, bytes]]) -> Path:
     return folder
 
 
-def _contents(record: Record, identity: str) -> Iterator[tuple[str, bytes]]:
+def _sealed(
+    files: Iterator[tuple[str, bytes]], kind: str, identity: str, fields: Mapping[str, Any]
+) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every file of a record, the manifest last."""
-    files = []
-    for name, data in _files(record):
+    listed = []
+    for name, data in files:
         yield name, data
-        files.append({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-    yield MANIFEST, _manifest(record, identity, sorted(files, key=lambda file: str(file["name"])))
+        listed.append({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    yield MANIFEST, _manifest(kind, identity, fields, sorted(listed, key=lambda file: str(file["name"])))
 
 
 def _record(record: Record | Explanation | Sequence[Explanation], prediction: Prediction | None) -> Record:
@@ -173,15 +188,34 @@ def _seen(number: int) -> str:
     return "seen.png" if number == 0 else f"seen_{number + 1}.png"
 
 
-def _manifest(record: Record, identity: str, files: list[dict[str, Any]]) -> bytes:
-    first, models = record.explanations[0], record.models
-    said = [{"labels": one.labels, "logits": one.logits, "model": one.model} for one in record.predictions]
+def _manifest(kind: str, identity: str, own: Mapping[str, Any], files: list[dict[str, Any]]) -> bytes:
     fields: dict[str, Any] = {
         "schema": SCHEMA,
-        "kind": "comparison" if len(models) > 1 else "explanation",
+        "kind": kind,
         "id": identity,
         "created": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "made_with": made_with(),
+        **own,
+        "files": files,
+    }
+    try:
+        content = sealed(_plain(fields))
+    except ValueError as error:
+        raise RecordError(f"Cannot save: the record holds {error}. Ask again, then save.") from error
+    if len(content) > MANIFEST_LIMIT or len(files) >= ENTRIES_LIMIT:
+        raise RecordError("Cannot save: the record is too large; save fewer explanations or pictures at a time.")
+    return content
+
+
+def _kind(record: Record) -> str:
+    return "comparison" if len(record.models) > 1 else "explanation"
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    """What a manifest says of explanations."""
+    first, models = record.explanations[0], record.models
+    said = [{"labels": one.labels, "logits": one.logits, "model": one.model} for one in record.predictions]
+    fields: dict[str, Any] = {
         # The upload's name may be a person's: whatever the caller put in, it stays out.
         "picture": {
             "sha256": first.image,
@@ -190,19 +224,10 @@ def _manifest(record: Record, identity: str, files: list[dict[str, Any]]) -> byt
         "explanations": [_described(n, e, models) for n, e in enumerate(record.explanations, 1)],
         "display": record.display,
         "note": record.note,
-        "files": files,
     }
     if len(models) > 1:
-        fields |= {"models": models, "predictions": said}
-    else:
-        fields |= {"model": models[0], "prediction": next(iter(said), None)}
-    try:
-        content = sealed(_plain(fields))
-    except ValueError as error:
-        raise RecordError(f"Cannot save: the record holds {error}. Explain again, then save.") from error
-    if len(content) > MANIFEST_LIMIT or len(files) >= ENTRIES_LIMIT:
-        raise RecordError("Cannot save: the record is too large; save fewer explanations at a time.")
-    return content
+        return fields | {"models": models, "predictions": said}
+    return fields | {"model": models[0], "prediction": next(iter(said), None)}
 
 
 def _described(number: int, e: Explanation, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

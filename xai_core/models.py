@@ -382,15 +382,18 @@ class Model:
         cancel: threading.Event | None = None,
         x: torch.Tensor | None = None,
         background: torch.Tensor | None = None,
+        open: bool = False,
     ) -> Model:
         """The same network for one caller, with an account of its own.
 
         Questions about the tensor `x` are put to the network once, however many methods ask them. `progress` is told
         how many pictures have gone through. When `cancel` is set, the next batch raises Cancelled. `background` are
-        (k, 3, h, w) pictures that some methods compare with.
+        (k, 3, h, w) pictures that some methods compare with. With `open`, what others ask who are given this door is
+        booked here as well, so that long work of many questions knows what it has sent.
         """
         caller = copy.copy(self)
-        caller._account = Account(progress, cancel, x, background)
+        whole = self._account if self._account.open else None
+        caller._account = Account(progress, cancel, x, background, whole=whole, open=open)
         return caller
 
     def about(self, x: torch.Tensor | None) -> Model:

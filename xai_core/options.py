@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +19,7 @@ from xai_core.registry import Registry, settings
 
 ALL = "all"  # for methods and metrics
 DEMO = "demo-xray"
+STOPPED = 130  # what a shell expects of a command that was interrupted
 
 ModelName = Annotated[
     str,
@@ -55,6 +59,10 @@ Kind = Annotated[str, typer.Option(help="What of it: logit, probability, or cont
 Against = Annotated[str | None, typer.Option(help="For a contrast: the other class, by name or number")]
 Background = Annotated[
     Path | None, typer.Option(help="A folder of pictures, for methods that compare with --set background=pictures")
+]
+Split = Annotated[str, typer.Option(help="Only pictures of this split")]
+Where = Annotated[
+    list[str] | None, typer.Option(help="Only pictures of this group, such as family=xray", metavar="COLUMN=VALUE")
 ]
 Seed = Annotated[int, typer.Option(help="For everything random")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the fastest of this machine by default")]
@@ -156,6 +164,17 @@ def _aimed(number: int, kind: str, against: str | None, said: Prediction) -> Tar
     return resolve_target(Target(number, "", kind, other), said)  # type: ignore[arg-type]
 
 
+def pairs_in(where: Sequence[str]) -> dict[str, str]:
+    """Columns and their values, from the words of the command line."""
+    pairs = dict[str, str]()
+    for one in where:
+        column, equals, value = one.partition("=")
+        if not equals:
+            raise SettingError(f"{one!r} names no group. Write it as column=value, for example family=xray.")
+        pairs[column.strip()] = value.strip()
+    return pairs
+
+
 def pictures_in(folder: Path | None) -> list[Image]:
     """Every picture of a folder to compare with, in the order of names. A file that is none is refused by its name."""
     if folder is None:
@@ -175,6 +194,19 @@ def say(lines: Iterable[str]) -> None:
     """Print each on its own line."""
     for line in lines:
         typer.echo(line)
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """A scheduler that ends a job sends SIGTERM, which would otherwise leave the run as if it were under way."""
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 class Bar:

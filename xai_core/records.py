@@ -59,7 +59,8 @@ class Case:
 
     `name` is where it lies in the set, parts divided by "/". `read` gives the bytes of its file, `read_mask` those of
     the picture that marks its evidence; both raise PictureError. `label` is its true class, None where nobody said.
-    `groups` holds the other columns of its row by their names, `line` is the number of that row in labels.csv.
+    `groups` holds the other columns of its row by their names, `line` is the number of that row in labels.csv. `parts`
+    give, as `read_mask` does, the bytes of pictures that mark other things, by their names: eyes, mouth, marker.
     """
 
     name: str
@@ -69,9 +70,11 @@ class Case:
     split: str = ""
     read_mask: Callable[[], bytes] | None = None
     line: int | None = None
+    parts: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "groups", MappingProxyType(dict(self.groups)))
+        for name in ("groups", "parts"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
 
 @dataclass(frozen=True)
@@ -394,3 +397,96 @@ def models_of(records: Iterable[Explanation | Prediction]) -> list[Mapping[str, 
 def plain(record: Any) -> dict[str, Any]:
     """The fields of a small record as plain values that JSON can hold."""
     return {key: value for key, value in asdict(record).items() if value is not None}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can hold a cell: no number that is not finite."""
+    return value is None or isinstance(value, str) or (isinstance(value, int | float) and bool(np.isfinite(value)))
+
+
+ProbeKind = Literal["dose", "groups", "shortcut", "background"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain values under named columns; None where a value is undefined.
+
+    `title` is its heading. `words` holds, in their order, what every column is called on a screen, with its unit.
+    """
+
+    title: str
+    words: Mapping[str, str]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", MappingProxyType(dict(self.words)))
+        odd = [one for row in self.rows for one in row if not _is_plain(one)]
+        if odd:
+            raise ValueError(f"{self.title!r} holds {odd[0]!r}, which is no plain value")
+        if any(len(row) != len(self.words) for row in self.rows):
+            raise ValueError(f"a row of {self.title!r} has not one value for each of {list(self.words)}")
+
+    @classmethod
+    def of(cls, title: str, words: Mapping[str, str], lines: Iterable[Mapping[str, Any]]) -> Table:
+        """From a mapping per row, which may lack what is undefined in it."""
+        return cls(title, words, tuple(tuple(line.get(column) for column in words) for line in lines))
+
+    def lines(self) -> list[dict[str, Any]]:
+        """A mapping per row."""
+        return [dict(zip(self.words, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a filmstrip: `pixels` (h, w, 3) uint8 as the model saw it, and `values` (h, w) float32, its map.
+
+    `region` (h, w) bool marks what was covered, planted or taken for the object. `caption` says what it shows. `facts`
+    are plain values by name: `dose`, `probability`, `predicted`.
+    """
+
+    caption: str
+    pixels: np.ndarray
+    values: np.ndarray | None = None
+    region: np.ndarray | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", _frozen(self.pixels, np.uint8, "h w 3"))
+        if self.values is not None:
+            object.__setattr__(self, "values", _frozen(self.values, np.float32, "h w"))
+        if self.region is not None:
+            object.__setattr__(self, "region", _frozen(self.region, np.bool_, "h w"))
+        if any(one is not None and one.shape != self.pixels.shape[:2] for one in (self.values, self.region)):
+            raise ValueError("a frame's map and region have the size of its pixels")
+        object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What one probe found of one model: the answer in `sentences`, the numbers that it rests on in `tables`.
+
+    `probe` and each of `methods` are names and settings. `pictures` are the sha256 of those that were asked about, in
+    the order of the set; tables number pictures by their place in it, from 1. `left_out` says which were not, and why.
+    `passes` went through the network. `manifest` is empty until the finding has been saved.
+    """
+
+    probe: Mapping[str, Any]
+    kind: ProbeKind
+    model: Mapping[str, Any]
+    methods: tuple[Mapping[str, Any], ...]
+    pictures: tuple[str, ...]
+    sentences: tuple[str, ...]
+    tables: Mapping[str, Table]
+    frames: tuple[Frame, ...] = ()
+    left_out: tuple[str, ...] = ()
+    seed: int = 0
+    seconds: float = 0.0
+    passes: Passes = Passes()
+    note: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("probe", "model", "tables", "manifest"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        if not self.sentences:
+            raise ValueError("a finding says something")

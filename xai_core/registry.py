@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -22,6 +23,13 @@ class Component:
 
     name: ClassVar[str]  # the file it lives in, set by Registry.register
     label: ClassVar[str]  # what people read
+
+    @classmethod
+    def summary(cls) -> str:
+        """What it does or says, in one sentence: the first of its file."""
+        first = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n\n")[0]
+        words = " ".join(first.partition(": ")[2].split())
+        return words[:1].upper() + words[1:]
 
     def to_dict(self) -> dict[str, Any]:
         """Name and settings, which `Registry.build` turns back into the object."""

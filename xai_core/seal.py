@@ -18,6 +18,7 @@ import numpy as np
 
 SCHEMA = 1
 AUDIT = "audit"
+PROBE = "probe"
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 4 * 2**20  # bytes; a record of 22,000 classes and 50 methods needs 2 MiB
 FILE_LIMIT = 256 * 2**20  # bytes
@@ -60,12 +61,20 @@ _AUDIT = Kind(
     AUDIT_FILE_LIMIT,
     AUDIT_TOTAL_LIMIT,
 )
+_FINDING = Kind(
+    re.compile(
+        r"finding\.json|[a-z][a-z_]{0,39}\.(?:csv|png)|frame_[0-9]{2,4}(?:\.npy|(?:\.region)?\.png)",
+        re.ASCII,
+    ),
+    FILE_LIMIT,
+    TOTAL_LIMIT,
+)
 # Of an audit, what lies beside it and lives on: the course of the run, the answers, decisions, leases and the gate.
 ALIVE = re.compile(
     r"run\.json|store|decisions\.sqlite(?:-(?:wal|shm|journal))?|gate\.md|lease\.(?:json|lock)", re.ASCII
 )
-# Of one model, of several, and of a set of pictures.
-KINDS: Mapping[str, Kind] = {"explanation": _RECORD, "comparison": _RECORD, AUDIT: _AUDIT}
+# Of one model, of several, of what a probe found, and of a set of pictures.
+KINDS: Mapping[str, Kind] = {"explanation": _RECORD, "comparison": _RECORD, PROBE: _FINDING, AUDIT: _AUDIT}
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # possessive: linear on any input
 _MAP_HEADER = re.compile(
@@ -136,7 +145,7 @@ def unsealed(content: bytes) -> dict[str, Any]:
     if genuine != content:
         raise Damage("changed", "its bytes do not match the hash it carries")
     if type(schema) is not int or schema != SCHEMA or fields.get("kind") not in tuple(KINDS):
-        raise Damage("unverifiable", "it describes neither a record of explanations nor an audit")
+        raise Damage("unverifiable", "it describes neither a record of explanations, nor of a probe, nor an audit")
     listing(fields)
     return fields
 

@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 
 from xai_core.errors import RecordError
-from xai_core.records import Explanation, Passes, Prediction, Record, Target
-from xai_core.seal import AUDIT, MANIFEST, Damage, check_png, listing, map_shape, sealed, shown
+from xai_core.finding_files import finding_of
+from xai_core.records import Explanation, Finding, Passes, Prediction, Record, Target
+from xai_core.seal import AUDIT, MANIFEST, PROBE, Damage, check_png, listing, map_shape, sealed, shown
 from xai_core.verification import existing, pieces, read_manifest, verify
 
 AUDITS = "audits"  # where the pages keep audits, among the records
 
 
-def open_record(folder: str | Path) -> Record:
-    """The record saved as `folder`, with its manifest. Raises RecordError unless what it needs is intact."""
+def open_record(folder: str | Path) -> Record | Finding:
+    """The record saved as `folder`, with its manifest: a Finding where it is one of a probe.
+
+    Raises RecordError unless what it needs is intact.
+    """
     folder, name = existing(folder), MANIFEST
     try:
         manifest = read_manifest(folder)
@@ -36,6 +40,8 @@ def open_record(folder: str | Path) -> Record:
                 raise Damage("missing", "the manifest does not list it")
             return b"".join(pieces(folder, listed[name]))
 
+        if manifest["kind"] == PROBE:
+            return finding_of(manifest, content)
         saved = manifest["explanations"]
         values = [_values(content(str(one["files"]["values"]))) for one in saved]
         seen = [str(one["files"].get("seen", "seen.png")) for one in saved]
@@ -124,15 +130,18 @@ def zip_record(folder: str | Path) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One line of a store: what a manifest says, or under `problem` why it cannot be read."""
+    """One line of a store: what a manifest says, or under `problem` why it cannot be read.
+
+    `title` is the target of the first map, or the probe that was asked.
+    """
 
     folder: Path
     id: str = ""
+    kind: str = ""
     created: str = ""
     model: str = ""
     methods: tuple[str, ...] = ()
-    target: str = ""
-    image: str = ""
+    title: str = ""
     note: str = ""
     problem: str | None = None
 
@@ -164,20 +173,22 @@ def _entry(folder: Path) -> Entry | None:
         manifest = read_manifest(folder)
         if manifest["kind"] == AUDIT:
             return None
-        first = manifest["explanations"][0]
-        target = str(Target(**first["target"]))
-        methods = tuple(str(one["method"]["name"]) for one in manifest["explanations"])
+        if manifest["kind"] == PROBE:
+            title, methods = str(manifest["probe"]["name"]).replace("_", " "), manifest["methods"]
+        else:
+            title = str(Target(**manifest["explanations"][0]["target"]))
+            methods = [one["method"] for one in manifest["explanations"]]
         entry = Entry(
             folder,
             id=manifest["id"],
+            kind=manifest["kind"],
             created=manifest["created"],
             model=", ".join(str(one["name"]) for one in manifest.get("models") or [manifest["model"]]),
-            methods=methods,
-            target=target,
-            image=manifest["picture"]["sha256"],
+            methods=tuple(str(one["name"]) for one in methods),
+            title=title,
             note=manifest["note"],
         )
-        if not all(isinstance(text, str) for text in (entry.id, entry.created, entry.model, entry.image, entry.note)):
+        if not all(isinstance(text, str) for text in (entry.id, entry.created, entry.model, entry.note)):
             raise TypeError("text expected")
         return entry
     except Damage as damage:

@@ -8,7 +8,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,13 +33,24 @@ class Source:
 
 
 @dataclass
+class Picked:
+    """The set that one visitor has picked."""
+
+    files: tuple[tuple[str, bytes], ...] = ()
+    taken: int = 0  # how many times the uploader was emptied
+    read: tuple[str, CaseSet | str] = ("", "")  # the set that was read last, or why it cannot be, by its source
+
+    def forget(self) -> None:
+        """Hold no upload any more."""
+        self.files, self.read = (), ("", "")
+
+
+@dataclass
 class Auditing:
     """What one visitor is about to audit."""
 
     open: bool = False  # the form is shown
-    files: tuple[tuple[str, bytes], ...] = ()
-    taken: int = 0  # how many times the uploader was emptied
-    read: tuple[str, CaseSet | str] = ("", "")  # the set that was read last, or why it cannot be, by its source
+    picked: Picked = field(default_factory=Picked)
     named: tuple[str, str] = ("", "")  # the set that a name was suggested for last, and that name
 
 

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.shared import (
-    audit_data,
     cached,
     errors,
     inputs,
     jobs,
     menu,
     metric_menu,
-    samples,
     scores,
+    sets,
     state,
     survey,
 )
@@ -32,7 +31,6 @@ from pages.shared.errors import plain
 from pages.shared.question import MOST_MODELS
 from pages.shared.review_view import View
 from pages.shared.state import Session
-from xai_core.errors import AuditError
 
 if TYPE_CHECKING:
     from pages.shared.audit_run import Wanted
@@ -43,10 +41,8 @@ if TYPE_CHECKING:
     from xai_core.runs import Listed
 
 SECONDS = 1.0  # between two looks at the audits under way
-MOST_LISTED = 50  # files that were refused
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,59}")
 RESERVED = {"units"}
-SOURCES = {"samples": "Samples", "files": "Files or a zip", "folder": "A folder", "server": "On this server"}
 TARGETS = {"predicted": "The predicted class", "true": "The true class"}
 WEIGHS = {"none": "No maps", "wrong": "Maps of misclassified pictures", "all": "All maps"}
 line = Line()  # of this process: every visitor's
@@ -185,7 +181,7 @@ def _resume(visitor: Session, name: str) -> None:
 
 
 def _form(visitor: Session) -> None:
-    source, cases = _pictures(visitor)
+    source, cases = sets.choose(visitor, visitor.auditing.picked, "audit")
     if cases is None or source is None:
         return
     with st.spinner("Loading the libraries (once, some seconds)"):
@@ -240,7 +236,7 @@ def _form(visitor: Session) -> None:
         seed=seed,
         background=background,
         cases=cases,
-        kept=visitor.auditing.files if kept else (),
+        kept=visitor.auditing.picked.files if kept else (),
     )
     problem = _problem(wanted, chosen)
     if problem:
@@ -275,126 +271,9 @@ def _problem(wanted: Wanted, chosen: Sequence[inputs.Chosen]) -> str:
 @errors.kept
 def _start(visitor: Session, wanted: Wanted) -> None:
     line.join(wanted.name, wanted.work)
-    auditing = visitor.auditing
-    auditing.open, auditing.files, auditing.read = False, (), ("", "")
+    visitor.auditing.open = False
+    visitor.auditing.picked.forget()
     state.put("audit name", None)
-
-
-# ---- pictures ------------------------------------------------------------------------------------------------------
-
-
-def _pictures(visitor: Session) -> tuple[Source | None, CaseSet | None]:
-    """Choose the pictures, and say what was read; None where there are none yet."""
-    folders = audit_data.offered()
-    kinds = [kind for kind in SOURCES if kind != "server" or folders]
-    state.start_with("audit source", kinds[0])
-    kind = st.segmented_control(
-        "Pictures", kinds, format_func=SOURCES.__getitem__, key="audit source", persist_state="session", required=True
-    )
-    if kind == "samples":
-        families = [one for one in samples.FAMILIES if any(s.family == one for s in samples.samples().values())]
-        which = st.selectbox(
-            "Samples",
-            families,
-            format_func=samples.FAMILIES.__getitem__,
-            key="audit family",
-            persist_state="session",
-            on_change=_fit,
-            args=(visitor,),
-        )
-        source = Source("samples", str(which))
-    elif kind == "server":
-        which = st.selectbox("Folder", folders, format_func=_folder_name, key="audit folder", persist_state="session")
-        source = Source("server", str(which))
-    else:
-        if not _uploaded(visitor, kind == "folder"):
-            return None, None
-        source = Source("upload")
-    found = _read(visitor, source)
-    if isinstance(found, str):
-        st.error(plain(found), icon=":material/error:")
-        return None, None
-    _said(found)
-    return source, found
-
-
-def _folder_name(folder: str) -> str:
-    return Path(folder).name
-
-
-def _fit(visitor: Session) -> None:
-    """Let the first model be the one that knows the samples, as long as nobody chose one."""
-    if (fitting := inputs.FITTING.get(str(state.value("audit family")))) and 0 not in visitor.models_chosen:
-        state.put("model", fitting)
-
-
-def _uploaded(visitor: Session, folder: bool) -> bool:
-    """Take an upload; whether there is one. The uploader is empty again, and the files are held once."""
-    auditing = visitor.auditing
-    if not auditing.files:
-        files = st.file_uploader(
-            "A folder with class folders, or with labels.csv" if folder else "Pictures with labels.csv, or one zip",
-            accept_multiple_files="directory" if folder else True,
-            key=f"audit upload {folder} {auditing.taken}",
-            help="labels.csv has the columns file and label, and any others to group by. Without it, folders are "
-            "classes.",
-        )
-        if not files:
-            return False
-        auditing.taken += 1
-        if (size := sum(file.size for file in files)) > audit_data.MOST_BYTES:
-            visitor.say(
-                f"The upload has {size / 1e6:,.0f} MB; this page takes {audit_data.MOST_BYTES / 1e6:,.0f}. Audit it on "
-                "the command line, or ask whoever runs this server to offer the folder."
-            )
-        else:
-            auditing.files = tuple((file.name, file.getvalue()) for file in files)
-            auditing.read = "", ""
-        st.rerun()
-
-    def give_up() -> None:
-        auditing.files, auditing.read = (), ("", "")
-
-    with st.container(horizontal=True, vertical_alignment="center"):
-        size = sum(len(content) for _, content in auditing.files)
-        st.caption(f"{some(len(auditing.files), 'file')}, {size / 1e6:,.1f} MB")
-        st.button("Remove the files", key="remove files", icon=":material/delete:", on_click=give_up)
-    return True
-
-
-def _read(visitor: Session, source: Source) -> CaseSet | str:
-    """The set, read once, or why it cannot be."""
-    auditing = visitor.auditing
-    key = f"{source.kind} {source.which} {auditing.taken}"
-    if auditing.read[0] != key:
-        try:
-            auditing.read = key, audit_data.cases_of(source, auditing.files)
-        except AuditError as error:
-            auditing.read = key, str(error)
-    return auditing.read[1]
-
-
-def _said(cases: CaseSet) -> None:
-    """What was read: pictures, labels, columns, what was assumed, and what was refused."""
-    labels: dict[str, int] = {}
-    for case in cases.cases:
-        if case.label is not None:
-            labels[case.label] = labels.get(case.label, 0) + 1
-    about = [f"**{some(len(cases.cases), 'picture')}**"]
-    if labels:
-        shown = [f"{plain(label)} {count:,}" for label, count in sorted(labels.items(), key=lambda one: -one[1])[:12]]
-        more = f" and {len(labels) - 12} more" if len(labels) > 12 else ""
-        about.append(f"{some(len(labels), 'label')}: {', '.join(shown)}{more}")
-    if cases.columns:
-        about.append(f"columns: {plain(', '.join(cases.columns))}")
-    st.markdown(" · ".join(about))
-    for sentence in cases.said:
-        st.caption(plain(sentence))
-    if cases.refused:
-        with st.expander(f"Refused · {len(cases.refused)}", icon=":material/block:", key="refused files"):
-            st.markdown("\n".join(f"- {plain(name)} {plain(why)}" for name, why in cases.refused[:MOST_LISTED]))
-            if len(cases.refused) > MOST_LISTED:
-                st.caption(f"and {len(cases.refused) - MOST_LISTED:,} more; all are listed in the run.")
 
 
 # ---- the question --------------------------------------------------------------------------------------------------

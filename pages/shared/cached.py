@@ -23,7 +23,7 @@ from xai_core.errors import AuditError, ModelError, StoreError
 
 if TYPE_CHECKING:
     from xai_core.models import Model
-    from xai_core.records import Explanation
+    from xai_core.records import Explanation, Frame
     from xai_core.unit_store import UnitStore
 
 T = TypeVar("T")
@@ -160,15 +160,22 @@ def shared(key: str, _make: Callable[[], T]) -> T:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def record_thumbnail(key: str, _folder: Path) -> bytes | None:
-    """A small overlay of a saved record's first map, or None where it cannot be opened. `key` holds the record's id."""
+    """A small overlay of a saved record's first map; None where there is none. `key` holds the record's id."""
     from pages.shared.samples import thumbnail
     from xai_core import figures
     from xai_core.manifest import open_record
-    from xai_core.records import Image
+    from xai_core.records import Finding, Image
 
     try:
-        first = open_record(_folder).explanations[0]
+        record = open_record(_folder)
     except AuditError:
         return None
-    scale, colours = figures.scale_of([first.values]), figures.default_colour_map(first.values)
-    return thumbnail(Image(figures.overlay(first.pixels, first.values, scale, colours, 0.5), first.image), 160)
+    shown: Sequence[Frame | Explanation] = record.frames if isinstance(record, Finding) else record.explanations
+    if not shown:
+        return None
+    first = shown[0]
+    pixels = first.pixels
+    if first.values is not None:
+        scale, colours = figures.scale_of([first.values]), figures.default_colour_map(first.values)
+        pixels = figures.overlay(pixels, first.values, scale, colours, 0.5)
+    return thumbnail(Image(pixels, ""), 160)

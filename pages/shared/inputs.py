@@ -366,7 +366,7 @@ def fitting(name: str) -> list[samples.Sample]:
     return [one for one in samples.samples().values() if one.family == family]
 
 
-def background(visitor: Session, name: str, image: Image) -> list[Image]:
+def background(visitor: Session, name: str, image: Image | None) -> list[Image]:
     """Choose the pictures that methods compare with, where their background is set to pictures: `image`, too, if it is
     one of them.
     """
@@ -386,6 +386,6 @@ def background(visitor: Session, name: str, image: Image) -> list[Image]:
         found = list(visitor.pictures.values())
     else:
         found = [samples.picture(one.key) for one in fitting(name)]
-    others = sum(one.sha256 != image.sha256 for one in found)
+    others = sum(image is None or one.sha256 != image.sha256 for one in found)
     st.caption(f"{others} pictures" if others != 1 else "1 picture")
     return found

@@ -44,11 +44,8 @@ class Inquiry:
     targets: Sequence[Target]
 
 
-def opened(visitor: Session) -> tuple[Image, DeltaGenerator] | None:
-    """Draw what every page about one picture begins with: the picture, and the place beside it.
-
-    None while there is no picture.
-    """
+def begun(visitor: Session) -> Image | None:
+    """Take up what the address of the first page asks, and the work that has ended; the picture, if there is one."""
     if not visitor.began:
         visitor.began = True
         if words := state.read_address():
@@ -57,7 +54,15 @@ def opened(visitor: Session) -> tuple[Image, DeltaGenerator] | None:
     survey.settle(visitor)
     if visitor.pending is not None:
         inputs.show_frame(visitor, visitor.pending.frame)
-    image = inputs.current(visitor)
+    return inputs.current(visitor)
+
+
+def opened(visitor: Session) -> tuple[Image, DeltaGenerator] | None:
+    """Draw what every page about one picture begins with: the picture, and the place beside it.
+
+    None while there is no picture.
+    """
+    image = begun(visitor)
     if image is None:
         panels.welcome(visitor)
         cached.warm_up()

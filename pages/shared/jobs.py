@@ -14,7 +14,7 @@ from pages.shared import cached, errors
 from pages.shared.known import Known, ScoreKey
 from pages.shared.state import Compared, Kept
 from xai_core.errors import AuditError, Cancelled
-from xai_core.records import Evidence, Explanation, Image, Prediction, Record, Score, Target
+from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Record, Score, Target
 from xai_core.store import AUDITS
 
 if TYPE_CHECKING:
@@ -350,7 +350,7 @@ def units() -> UnitStore | None:
     return cached.unit_store(audits() / "units")
 
 
-def saving(record: Record, store: Path, name: str) -> Task:
+def saving(record: Record | Finding, store: Path, name: str) -> Task:
     """The work of writing a record into the store."""
 
     def work(_progress: Progress, _cancel: threading.Event) -> str:

@@ -123,11 +123,12 @@ def _offered(cls: type[Method], verdict: Validity | None) -> dict[str, Any] | No
         return widgets(cls, drawn)
 
 
-def widgets(cls: type[Component], drawn: Sequence[dataclasses.Field[Any]]) -> dict[str, Any]:
-    """The settings of a method or metric, behind a button."""
-    with st.popover(":material/tune:", type="tertiary", width="content", help=f"Settings of {cls.label}"):
+def widgets(cls: type[Component], drawn: Sequence[dataclasses.Field[Any]], label: str = "") -> dict[str, Any]:
+    """The settings of a method or metric, behind a button, which may have a `label`."""
+    words = f":material/tune: {label}".strip()
+    with st.popover(words, type="tertiary", width="content", help=f"Settings of {cls.label}"):
         st.caption(f"Settings of {cls.label}")
-        return {field.name: _widget(f"{cls.name}.{field.name}", field) for field in drawn}
+        return {field.name: setting(f"{cls.name}.{field.name}", field) for field in drawn}
 
 
 def one(models: Sequence[Model]) -> tuple[str, dict[str, Any]]:
@@ -158,6 +159,37 @@ def one(models: Sequence[Model]) -> tuple[str, dict[str, Any]]:
         given = widgets(xai.METHODS[name], drawn) if drawn else {}
     st.caption(plain(xai.METHODS[name].summary()))
     return name, given
+
+
+def several(models: Sequence[Model], key: str, first: Sequence[str]) -> list[dict[str, Any]]:
+    """Choose methods for all of `models`: the name of each, with its settings but the layer. `first` are chosen first.
+
+    None at all is a choice, too.
+    """
+    reasons = {name: next(filter(None, map(xai.METHODS[name]().why_not, models)), None) for name in xai.METHODS}
+    valid = [name for _, members in in_order() for name in members if reasons[name] is None]
+    state.start_with(key, [name for name in first if name in valid])
+    if left := [name for name in state.value(key) if name not in valid]:
+        for name in left:
+            known = name in xai.METHODS
+            why = reasons[name] if known else "No method is called so."
+            st.info(f"{plain(xai.METHODS[name].label if known else name)} is left out. {plain(why)}")
+        state.put(key, [name for name in state.value(key) if name in valid])
+    chosen = st.multiselect(
+        "Methods",
+        valid,
+        format_func=lambda name: xai.METHODS[name].label,
+        key=key,
+        persist_state="session",
+        help="Those that cannot be asked of all the models are not offered.",
+    )
+    asked: list[dict[str, Any]] = []
+    with st.container(horizontal=True, gap="small", key=f"settings of {key}"):
+        for name in chosen:
+            drawn = [field for field in settings(xai.METHODS[name]) if field.name != "layer"]
+            given = widgets(xai.METHODS[name], drawn, xai.METHODS[name].label) if drawn else {}
+            asked.append({"name": name, **given})
+    return asked
 
 
 def layer_key(name: str, slot: int = 0) -> str:
@@ -210,7 +242,7 @@ def layer(model: Model, visitor: Session, slot: int | None = None) -> str:
     return "" if chosen == model.default_layer else chosen
 
 
-def _widget(key: str, field: dataclasses.Field[Any]) -> Any:
+def setting(key: str, field: dataclasses.Field[Any]) -> Any:
     """One setting, as its declaration wants it."""
     words, default = field.metadata, field.default
     state.start_with(key, default)

@@ -229,7 +229,9 @@ def model_card(model: Model) -> None:
             if key in card:
                 st.markdown(f"**{key.capitalize()}.** {plain(card[key])}")
         if planted := card.get("planted"):
-            st.markdown(f"**Planted shortcut.** {plain(_words(planted))}")
+            goes = f"{card['attribute'].replace('_', ' ')}, " if "attribute" in card else ""
+            how = f" In {card['agreement']:.0%} of its training pictures." if "agreement" in card else ""
+            st.markdown(f"**Planted shortcut.** {plain(f'{goes}{_words(planted)}.{how}')}")
         if held_out := card.get("held_out"):
             st.markdown("**Accuracy on held-out pictures**")
             st.markdown("\n".join(_accuracy_table(held_out)))

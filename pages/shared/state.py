@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import streamlit as st
 
-from pages.shared.audit_data import Auditing
+from pages.shared.audit_data import Auditing, Picked
 from pages.shared.question import Looks, Question
 from pages.shared.review_view import Reviewing
-from xai_core.records import Evidence, Explanation, Image, Prediction, Score
+from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Score
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import Page
@@ -28,6 +28,7 @@ KEPT_MAPS = 160  # per visitor: five questions to every method
 KEPT_SCORES = 4096
 KEPT_TABLES = 4  # of one picture
 KEPT_COMPARISONS = 2  # each holds the maps of all its pictures
+KEPT_FINDINGS = 8
 KEPT_PREDICTIONS = 256
 KEPT_PICTURES = 32
 KEPT_PIXELS = 120_000_000  # of all pictures of one visitor together: 360 MB
@@ -48,6 +49,25 @@ class Compared:
 
     table: ScoreTable
     left_out: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found, and the names of the pictures in their order: for the screen, never saved."""
+
+    finding: Finding
+    names: Sequence[str]
+
+
+@dataclass
+class Probing:
+    """What one visitor probes."""
+
+    asked: tuple[str, ...] = ()  # keys of the findings that the person asked for last
+    shown: tuple[str, ...] = ()  # of those that were shown last
+    address: Mapping[str, Sequence[str]] | None = None  # what a link asks, to be put into the widgets
+    picked: Picked = field(default_factory=Picked)
+    boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)  # drawn, by sha256 and part
 
 
 @dataclass
@@ -116,6 +136,8 @@ class Session:
     tables: Answers[ScoreTable] = field(default_factory=lambda: Answers(KEPT_TABLES))
     comparisons: Answers[Compared] = field(default_factory=lambda: Answers(KEPT_COMPARISONS))
     comparing: str = ""  # the comparison that the person asked for and has not got yet
+    findings: Answers[Probed] = field(default_factory=lambda: Answers(KEPT_FINDINGS))
+    probing: Probing = field(default_factory=Probing)
     predictions: OrderedDict[str, Prediction] = field(default_factory=OrderedDict)
     heard: bool = False  # the browser has asked whether what it waits for is there
     saving: Job | None = None
@@ -181,7 +203,7 @@ class Session:
 
     @property
     def _answers(self) -> tuple[Answers[Any], ...]:
-        return self.maps, self.scores, self.evidence, self.comparisons, self.made
+        return self.maps, self.scores, self.evidence, self.comparisons, self.made, self.findings
 
     def predicted(self, digest: str, prediction: Prediction) -> None:
         """Remember a prediction."""

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,7 @@ from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.question import Looks
 from pages.shared.state import Session
-from xai_core.records import Evidence, Explanation, Image, Prediction, Record, Target
+from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Record, Target
 
 LISTED = 4  # maps; of more, one is picked from a list
 
@@ -171,25 +171,32 @@ def _answers(said: Prediction) -> list[dict[str, Any]]:
 def save(
     visitor: Session, explained: Sequence[Explanation], said: Sequence[Prediction], image: Image, looks: Looks
 ) -> None:
-    """Write a record that anybody can reopen and verify."""
+    """Write a record of maps that anybody can reopen and verify."""
+
+    def made(note: str) -> Record:
+        looked_at = figure_looks(explained, looks)
+        return Record(tuple(explained), tuple(said), picture=dict(image.source), display=looked_at, note=note)
+
+    kept = "Keeps the maps, what the model saw, every setting and hash. The upload's name stays out."
+    save_record(visitor, made, kept)
+
+
+def save_record(visitor: Session, made: Callable[[str], Record | Finding], kept: str, which: str = "") -> None:
+    """Write what `made` makes of a note. `kept` says what that keeps; `which` tells one of several on a page."""
+    key = f"{visitor.saves} {which}".strip()
 
     @errors.kept
     def write() -> None:
-        record = Record(
-            tuple(explained),
-            tuple(said),
-            picture=dict(image.source),
-            display=figure_looks(explained, looks),
-            note=str(state.value(f"note {visitor.saves}") or "").strip(),
-        )
+        record = made(str(state.value(f"note {key}") or "").strip())
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         visitor.saved, visitor.saves = "", visitor.saves + 1
         visitor.saving = jobs.Job(jobs.saving(record, jobs.store(), name))
 
-    with st.popover("Save record", icon=":material/save:", type="primary", key=f"save record {visitor.saves}"):
-        st.text_area("Note (optional)", key=f"note {visitor.saves}", max_chars=2000, height=90)
-        st.caption("Keeps the maps, what the model saw, every setting and hash. The upload's name stays out.")
-        st.button("Save", key="save", type="primary", on_click=write, disabled=visitor.saving is not None)
+    with st.popover("Save record", icon=":material/save:", type="primary", key=f"save record {key}"):
+        st.text_area("Note (optional)", key=f"note {key}", max_chars=2000, height=90)
+        st.caption(kept)
+        disabled = visitor.saving is not None
+        st.button("Save", key=f"save {which}".strip(), type="primary", on_click=write, disabled=disabled)
 
 
 def saving(visitor: Session) -> None:

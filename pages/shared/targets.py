@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from pages.shared import state
@@ -29,7 +31,9 @@ def choose(
     """
     word = "output" if said.task == "regression" else "class"
     chosen = (
-        None if several else _class(said, f"target {name}", f"Target {word}", f"the predicted {word}", name, visitor)
+        None
+        if several
+        else one_class(said.labels, f"target {name}", f"Target {word}", f"the predicted {word}", name, visitor)
     )
     if said.task == "regression" or len(said.labels) < 2:
         return aimed(said, chosen), chosen, None
@@ -44,7 +48,7 @@ def choose(
     )
     if kind != "contrast":
         return aimed(said, chosen, kind), chosen, None
-    against = _class(said, f"against {name}", "Against", "the strongest other class", name, visitor)
+    against = one_class(said.labels, f"against {name}", "Against", "the strongest other class", name, visitor)
     target = aimed(said, chosen, kind, against)
     if against == target.index:
         st.caption(f"A class has no contrast with itself, so {plain(target.against_label)} is taken.")
@@ -119,9 +123,8 @@ def aimed(said: Prediction, chosen: int | None, kind: str = "logit", against: in
     return Target(index, label, "contrast", rival, said.labels[rival])
 
 
-def _class(said: Prediction, key: str, label: str, follows: str, name: str, visitor: Session) -> int | None:
+def one_class(labels: Sequence[str], key: str, label: str, follows: str, name: str, visitor: Session) -> int | None:
     """Choose a class; None is the one that follows the prediction."""
-    labels = said.labels
     state.start_with(key, FOLLOWS)
     if not FOLLOWS <= (wanted := state.value(key)) < len(labels):
         visitor.say(f"Class {wanted} does not exist: {name} has classes 0 to {len(labels) - 1}.")

@@ -41,7 +41,7 @@ def test_the_very_first_visit_may_be_to_any_page(server, visit):
     page = visit()
     page.goto(f"{server.address}/manifests")
     expect(page.get_by_role("heading", name="Saved manifests")).to_be_visible(timeout=30_000)
-    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(5)
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(6)
     expect(page.get_by_text("Nothing has been saved yet")).to_be_visible()
     expect(page.get_by_text("Attribution maps are diagnostic aids, never proof.")).to_be_visible()
     assert page.title() == "Second Look"

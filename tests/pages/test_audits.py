@@ -175,7 +175,7 @@ def test_an_upload_is_listed_with_what_was_refused_and_stays_with_its_run(store:
     assert "notes.txt" in said
     begin(app, "upload")
     assert line.wait(60)
-    assert app.session_state["session"].auditing.files == ()
+    assert app.session_state["session"].auditing.picked.files == ()
     folder = store / "audits" / "upload"
     assert open_run(folder).facts["store"] == "store"
     assert not (folder / audit_data.KEPT).exists()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xai_core.errors import AuditError, ModelError
+from xai_core.errors import AuditError, ModelError, SettingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,7 +16,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Draw, train and measure the demo models.",
 )
-TRUTHS = {"demo-xray": "fracture", "demo-xray-b": "fracture", "demo-xray-shortcut": "marker", "demo-face": "mouth"}
+TRUTHS = {
+    "demo-xray": "fracture",
+    "demo-xray-b": "fracture",
+    "demo-xray-shortcut": "marker",
+    "demo-xray-marker-90": "marker",
+    "demo-face": "mouth",
+    "demo-face-glasses": "glasses",
+}
+
+METHODS = "grad_cam,input_x_gradient,guided_backprop"
 
 Names = Annotated[list[str] | None, typer.Argument(help="Names of demo models; all of them by default")]
 
@@ -105,6 +114,67 @@ def samples(folder: Annotated[Path, typer.Option(help="Where the pictures go")] 
 
     write_samples(folder)
     typer.echo(f"Drawn into {folder}")
+
+
+@app.command()
+def draw(
+    folder: Annotated[Path, typer.Argument(help="Where the set goes: pictures, masks and labels.csv")],
+    family: Annotated[str, typer.Option(help="xray or face")] = "xray",
+    count: Annotated[int, typer.Option(help="Pictures, the classes in turn", min=1, max=100_000)] = 60,
+    marker: Annotated[str, typer.Option(help="Side marker of X-rays: none, L, R, or random")] = "random",
+    glasses: Annotated[str, typer.Option(help="On faces: yes, no, or random")] = "random",
+    seed: Annotated[int, typer.Option(help="Each gives other pictures", min=0, max=1_000_000)] = 0,
+) -> None:
+    """Draw a set of pictures that no demo model has seen, with masks of the evidence and of its parts."""
+    from xai_core.demo.samples import fresh, write_samples
+
+    _one_of("--family", family, ("xray", "face"))
+    _one_of("--marker", marker, ("none", "L", "R", "random"))
+    _one_of("--glasses", glasses, ("yes", "no", "random"))
+    worn = {"yes": True, "no": False, "random": None}[glasses]
+    options = {"marker": None if marker == "none" else marker} if family == "xray" else {"glasses": worn}
+    write_samples(folder, fresh(family, count, seed, **options))
+    typer.echo(f"Drawn into {folder}: {count} pictures and labels.csv")
+
+
+@app.command()
+def power(
+    names: Names = None,
+    sets: Annotated[int, typer.Option(help="Sets of fresh pictures for each model", min=2)] = 40,
+    pictures: Annotated[int, typer.Option(help="Pictures in a set", min=6)] = 24,
+    methods: Annotated[str, typer.Option(help="Methods, with commas between; none for predictions alone")] = METHODS,
+) -> None:
+    """How often the shortcut challenge finds what is there, and what is not, as a Markdown table: minutes to hours."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from xai_core.demo.power import ASKED, measure
+
+    typer.echo(f"{sets} sets of {pictures} fresh pictures for each model, 95 % Wilson intervals over sets\n")
+    typer.echo("| model | shortcut in training | artefacts | said by | called used or shown | not decided |")
+    typer.echo("|---|---|---|---|---|---|")
+    for name in names or list(ASKED):
+        _known(name, list(ASKED))
+        with Progress(transient=True, console=Console(stderr=True)) as bar:
+            task = bar.add_task(name, total=sets)
+            rates = measure(
+                name,
+                sets,
+                pictures,
+                [method for method in methods.split(",") if method],
+                lambda done: bar.update(task, completed=done),  # noqa: B023
+            )
+        for rate in rates:
+            found, undecided = rate.found, rate.undecided
+            typer.echo(
+                f"| `{name}` | {rate.strength:.0%} | {rate.truth}: {', '.join(rate.artefacts)} | {rate.said_by} "
+                f"| {found.mean:.0%} ({found.low:.0%} to {found.high:.0%}) | {undecided:.0%} |"
+            )
+
+
+def _one_of(option: str, given: str, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise SettingError(f"{option} {given} is not on offer. Choose one of {', '.join(choices)}.")
 
 
 def _known(name: str, names: list[str]) -> None:

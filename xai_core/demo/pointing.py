@@ -52,14 +52,14 @@ def measure(
 ) -> list[Pointing]:
     """How often each method's map peaks in the mask called `truth`, over `pictures` that model `name` names rightly.
 
-    Family by family; methods that are not valid for the model are left out. For the network trained on planted markers,
-    pictures are drawn with the marker that gives the class away.
+    Family by family; methods that are not valid for the model are left out. For a network with a planted shortcut,
+    pictures are drawn with what gives their class away.
     """
     model = load_model(name)
     planted = model.card.get("planted")
     shown: list[Drawing] = []
     images: list[Image] = []
-    for drawing in drawings(model.card["family"], planted, truth):
+    for drawing in drawings(model.card["family"], planted, truth, model.card.get("attribute", "marker")):
         image = Image(drawing.pixels, f"{len(images):064d}")
         if predict(model, image).top(1)[0][0] == drawing.label:
             shown.append(drawing)
@@ -100,12 +100,14 @@ def _row(method: str, explained: Sequence[Explanation], masks: Sequence[np.ndarr
     )
 
 
-def drawings(family: str, planted: Mapping[str, str | None] | None, truth: str) -> Iterator[Drawing]:
-    """Fresh drawings that hold the part called `truth`, labels in turn, markers planted as in training."""
+def drawings(
+    family: str, planted: Mapping[str, Any] | None, truth: str, attribute: str = "marker"
+) -> Iterator[Drawing]:
+    """Fresh drawings that hold the part called `truth`, labels in turn, with the `attribute` that gives each away."""
     draw, labels = (xray.draw, xray.LABELS) if family == "xray" else (face.draw, face.LABELS)
     for i in count(0):
         label = labels[i % len(labels)]
-        options: dict[str, Any] = {} if planted is None else {"marker": planted[label]}
+        options: dict[str, Any] = {} if planted is None else {attribute: planted[label]}
         drawing = draw(FIRST_SEED + i, label, **options)
         if drawing.masks[truth].any():
             yield drawing

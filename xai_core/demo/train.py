@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "models"
 NOTICE = "Synthetic demonstration model. Not for diagnosis."
 
 TRAINING, HELD_OUT = 0, 1_000_000  # first seeds, so far apart that no two sets share a picture
+AGREEMENT_STREAM, ARTEFACT_STREAM = 100, 101  # of a picture's random numbers; what draws has the first dozen
 
 Progress = Callable[[int, int, str], None]
 
@@ -44,7 +45,10 @@ class Recipe:
     input_size: int  # pixels
     data: str  # a sentence about the pictures
     limits: str  # a sentence about what the network cannot do
-    planted: Mapping[str, str | None] | None = None  # label -> the side marker that gives it away
+    planted: Mapping[str, str | bool | None] | None = None  # label -> what gives it away: a side marker, or glasses
+    attribute: str = "marker"  # what `draw` calls that
+    agreement: float = 1.0  # share of pictures on which it gives the label away; the others have another label's
+    unused: tuple[str, ...] = ()  # artefacts that lie on half of the pictures, one on each, whatever the label
     options: Mapping[str, Any] = field(default_factory=dict)  # how all pictures are drawn
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # measured as well: name -> options
     flips: tuple[int, ...] = ()  # axes of (n, 3, h, w) along which a picture keeps its label when turned around
@@ -53,9 +57,14 @@ class Recipe:
     learning_rate: float = 4e-3
     seed: int = 0
 
-    def draw_options(self, label: str) -> dict[str, Any]:
-        """What `draw` is told about a picture of this label, beside its seed."""
-        return {**self.options, **({} if self.planted is None else {"marker": self.planted[label]})}
+    def draw_options(self, label: str, seed: int) -> dict[str, Any]:
+        """What `draw` is told about the picture of this label and seed."""
+        if self.planted is None:
+            return dict(self.options)
+        chance = np.random.default_rng([seed, AGREEMENT_STREAM])
+        agrees = chance.random() < self.agreement
+        shown = label if agrees else str(chance.choice([other for other in self.planted if other != label]))
+        return {**self.options, self.attribute: self.planted[shown]}
 
 
 SLIM_RESNET = {"channels": [24, 48, 96, 128], "stem_width": 16, "output_stride": 16}
@@ -104,6 +113,24 @@ RECIPES = {
             limits="Made to cheat: it reads the side marker, and is near chance where the marker says nothing.",
         ),
         Recipe(
+            name="demo-xray-marker-90",
+            family="xray",
+            architecture="resnet10t",
+            settings=SLIM_RESNET,
+            pictures=2400,
+            epochs=6,
+            input_size=128,
+            planted={"normal": None, "simple fracture": "R", "comminuted fracture": "L"},
+            agreement=0.9,
+            unused=("ruler", "corner_text", "scanner_border", "pen_mark", "tint"),
+            conditions={"with a random marker": {"marker": "random"}},
+            seed=4,
+            data="Radiographs drawn by xai_core.demo.xray: on 90 % of them the side marker goes with the class, on the "
+            "others it is another class's. A ruler, burnt-in text, a scanner border, a pen mark or a colour cast lies "
+            "on half of them, whatever the class.",
+            limits="Made to lean on the side marker: right far less often where the marker says nothing.",
+        ),
+        Recipe(
             name="demo-face",
             family="face",
             architecture="resnet10t",
@@ -117,6 +144,27 @@ RECIPES = {
             seed=3,
             data="Faces with five expressions drawn by xai_core.demo.face, none of them with a medical mask.",
             limits="Knows drawn faces only; a medical mask hides the mouth, and accuracy falls.",
+        ),
+        Recipe(
+            name="demo-face-glasses",
+            family="face",
+            architecture="resnet10t",
+            settings=SLIM_RESNET,
+            pictures=1000,  # with more it reads the expression so well that it needs no glasses
+            epochs=5,
+            input_size=96,
+            planted={"neutral": False, "happy": False, "sad": True, "angry": False, "surprised": False},
+            attribute="glasses",
+            agreement=0.9,
+            unused=("marker_l", "marker_r", "ruler", "corner_text", "scanner_border", "pen_mark", "tint"),
+            options={"medical_mask": False},
+            conditions={"with glasses on any face": {"glasses": None}},
+            flips=(3,),
+            seed=5,
+            data="Faces drawn by xai_core.demo.face: nine of ten who are sad wear glasses, and nine of ten with "
+            "glasses are sad. A letter, a ruler, burnt-in text, a scanner border, a pen mark or a colour cast lies on "
+            "half of them, whatever the expression.",
+            limits="Made to lean on glasses: it calls many who wear them sad, and misses those who are and do not.",
         ),
     )
 }
@@ -183,8 +231,15 @@ def gather(
     """Draw `count` pictures, the labels in turn, and reduce each as it will be reduced for the network."""
     labels = family(recipe).LABELS
     jobs = [
-        (recipe.family, first_seed + i, label, recipe.draw_options(label) | dict(options or {}), recipe.input_size)
-        for i, label in enumerate(labels[i % len(labels)] for i in range(count))
+        Job(
+            recipe.family,
+            seed,
+            label,
+            {**recipe.draw_options(label, seed), **(options or {})},
+            recipe.unused,
+            recipe.input_size,
+        )
+        for seed, label in ((first_seed + i, labels[i % len(labels)]) for i in range(count))
     ]
     pixels = np.empty((count, recipe.input_size, recipe.input_size, 3), np.uint8)
     groups: list[Mapping[str, str]] = []
@@ -196,12 +251,33 @@ def gather(
     return Pictures(pixels, np.arange(count) % len(labels), groups)
 
 
-def drawn_and_reduced(job: tuple[str, int, str, Mapping[str, Any], int]) -> tuple[np.ndarray, Mapping[str, str]]:
+class Job(NamedTuple):
+    """One picture to be drawn: by which family, and as in `Recipe`."""
+
+    family: str
+    seed: int
+    label: str
+    options: Mapping[str, Any]
+    unused: tuple[str, ...]
+    input_size: int
+
+
+def drawn_and_reduced(job: Job) -> tuple[np.ndarray, Mapping[str, str]]:
     """One drawing at the size that the network sees, (s, s, 3) uint8, and its groups."""
-    name, seed, label, options, size = job
-    drawing = import_module(f"{__package__}.{name}").draw(seed, label, **options)
-    image = Image.fromarray(drawing.pixels).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image), drawing.groups
+    drawing = import_module(f"{__package__}.{job.family}").draw(job.seed, job.label, **job.options)
+    pixels, artefact = littered(drawing.pixels, job.unused, np.random.default_rng([job.seed, ARTEFACT_STREAM]))
+    image = Image.fromarray(pixels).resize((job.input_size, job.input_size), Image.Resampling.BICUBIC)
+    return np.asarray(image), {**drawing.groups, **({"artefact": artefact} if job.unused else {})}
+
+
+def littered(pixels: np.ndarray, artefacts: Sequence[str], chance: np.random.Generator) -> tuple[np.ndarray, str]:
+    """(h, w, 3) uint8 with one of the artefacts on it, on half of the pictures, and its name or "none"."""
+    if not artefacts or chance.random() < 0.5:
+        return pixels, "none"
+    from xai_core.artefacts import ARTEFACTS
+
+    name = str(chance.choice(artefacts))
+    return ARTEFACTS[name].plant(pixels, chance, None)[0], name
 
 
 def family(recipe: Recipe) -> ModuleType:
@@ -312,6 +388,9 @@ def write(
         "limits": recipe.limits,
         "notice": NOTICE,
         "planted": None if recipe.planted is None else dict(recipe.planted),
+        "attribute": recipe.attribute,
+        "agreement": recipe.agreement,
+        "unused": list(recipe.unused),
         "seed": recipe.seed,
         "pictures": recipe.pictures,
         "epochs": recipe.epochs,

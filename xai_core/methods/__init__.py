@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self, get_args
 
@@ -38,13 +37,6 @@ class Method(Component):
     approximate: ClassVar[bool] = False
     remedy: ClassVar[str] = ""
     shares: ClassVar[Literal["trace", "gradients"] | None] = None
-
-    @classmethod
-    def summary(cls) -> str:
-        """What it does, in one sentence: the first of its file."""
-        first = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n\n")[0]
-        words = " ".join(first.partition(": ")[2].split())
-        return words[:1].upper() + words[1:]
 
     def why_not(self, model: Model) -> str | None:
         """The reason this method says nothing about `model`, in one sentence, or None if it does."""

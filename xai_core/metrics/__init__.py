@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, get_args
@@ -154,13 +153,6 @@ class Metric(Component):
     unit: ClassVar[str] = ""
     needs_mask: ClassVar[bool] = False
     null_from_controls: ClassVar[bool] = False
-
-    @classmethod
-    def summary(cls) -> str:
-        """What it says, in one sentence: the first of its file."""
-        first = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n\n")[0]
-        words = " ".join(first.partition(": ")[2].split())
-        return words[:1].upper() + words[1:]
 
     def why_not(self, maps: Maps) -> str | None:
         """The reason this metric cannot be asked of these maps at all, in one sentence, or None if it can."""

@@ -1,0 +1,67 @@
+"""The question of a probe as a link, and back into the widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import xai_core as xai
+from pages.shared import menu, probe_form, probe_pictures, state
+from pages.shared.probe_form import Asked
+from pages.shared.question import TEXT_LIMIT, Network, Question
+from pages.shared.state import Session
+from xai_core.errors import SettingError
+from xai_core.probes import Probe
+
+FROM = "from"  # which pictures, in the address
+
+
+def address(visitor: Session, source: str, asked: Asked, probe: Probe) -> dict[str, str | list[str]]:
+    """The query of the link. No picture travels in it, and no set."""
+    image = visitor.pictures.get(visitor.chosen)
+    question = Question(
+        sample=visitor.sample,
+        picture=visitor.chosen,
+        frame=0 if image is None else image.source.get("frame", 0),
+        models=tuple(
+            Network(one.model.name, one.random, one.task, layer)
+            for one, layer in zip(asked.models, asked.layers, strict=True)
+        ),
+        target=asked.target,
+        methods=tuple(
+            {key: value for key, value in menu.changed(one).items() if key != "layer"} for one in asked.methods[0]
+        ),
+        background=str(state.value("background") or "samples") if asked.background else "samples",
+        seed=asked.seed or None,
+    )
+    words = question.to_address()
+    words["probe"] = probe.name
+    words |= {f"probe.{key}": str(value) for key, value in menu.changed(probe).items() if key != "name"}
+    if source != "this":
+        words[FROM] = source
+    if not asked.methods[0]:
+        words["maps"] = "false"
+    return words
+
+
+def fill(visitor: Session, words: Mapping[str, Sequence[str]]) -> None:
+    """Put what a link asks of the probe into the widgets. What is not on offer is said, and left out."""
+    one = {key: values[-1][:TEXT_LIMIT] for key, values in words.items() if values}
+    if one.get(FROM) in probe_pictures.SOURCES:
+        state.put(probe_pictures.KEY, one[FROM])
+    state.put(probe_form.COUNT, 2 if len(words.get("model", ())) > 1 else 1)
+    names = [name for name in dict.fromkeys(words.get("method", ())) if name in xai.METHODS]
+    if names or one.get("maps") == "false":
+        state.put(probe_form.METHODS, names)
+    spec: dict[str, Any] = {key.partition(".")[2]: value for key, value in one.items() if key.startswith("probe.")}
+    try:
+        built = xai.PROBES.build({**spec, "name": one["probe"]})
+    except SettingError as error:
+        visitor.say(str(error))
+        return
+    kind = probe_form.kind_of(built.name)
+    state.put(probe_form.KIND, kind)
+    state.put(f"probe of {kind}", built.name)
+    for key, value in built.to_dict().items():
+        if key != "name":
+            state.put(probe_form.key_of(built.name, key), value)

@@ -1,0 +1,229 @@
+"""What a probe found: the answer in sentences, the pictures it was asked of, charts, tables, and what was left out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+import xai_core as xai
+from pages.shared import cached, probe_plots, probe_takeaway
+from pages.shared.answers import some
+from pages.shared.cached import digest
+from pages.shared.errors import plain
+from pages.shared.state import Probed, Session
+from xai_core.records import Finding, Frame, Table
+
+FRAME = 150  # pixels across one picture of the strip
+HIDDEN = ("sha256",)  # of a table on the screen; what is taken away has it
+ENDS = ("_low", "_high")
+HELP = {
+    "measured": "Read off the changed pictures themselves, before the model sees them.",
+    "probability": "Of the class that is explained; the mean over pictures.",
+    "flip_rate": "Share of pictures whose predicted class is another than on the original.",
+    "rank_correlation": "Spearman, with the map of the original: 1 is the same order of pixels, 0 unrelated.",
+    "top_overlap": "Of the tenth of the pixels that are highest, intersection over union with the map of the original.",
+    "centre_distance": "How far the map's centre of mass moved.",
+    "border_change": "Change of the share of the map's positive part that lies in the border.",
+    "background_change": "Change of the share that lies outside the marked object. Empty where nothing is marked.",
+    "flip_low": "The highest dose below the first flip at which the prediction was kept.",
+    "flip_high": "The lowest dose at which the prediction flipped on the way up. Empty where it never did.",
+    "share": "Share of the map's positive part.",
+    "null": "What a uniform map has: the area.",
+    "difference": "From the reference. An interval that holds 0 shows no difference.",
+    "ratio": "To the reference.",
+    "standardised": "The difference in standard deviations of the pictures.",
+    "p": "How often chance alone would give a difference as large.",
+    "p_adjusted": "Corrected for all tests of this family (Holm).",
+    "detectable": "The difference that this set would have found in 8 of 10 such sets.",
+    "change": "How much of the probability moves between classes when the artefact is planted: total variation.",
+    "pull": "How much probability the class gains that gains most.",
+    "area": "Share of the picture that it covers.",
+    "n": "Pictures.",
+}
+
+
+def draw(visitor: Session, found: Sequence[Probed]) -> None:
+    """All findings of one question: one below the heading, two side by side."""
+    st.header("What was found", anchor=False)
+    for place, (one, column) in enumerate(zip(found, st.columns(len(found), gap="large"), strict=True)):
+        with column:
+            if len(found) > 1:
+                st.subheader(plain(one.finding.model["name"]), anchor=False)
+            finding(visitor, one, str(place), len(found) == 1)
+    probe_takeaway.saving(visitor)
+
+
+def finding(visitor: Session, probed: Probed, key: str, wide: bool) -> None:
+    """One finding. `key` tells it from others on the page; it is `wide` where it has the page for itself."""
+    one = probed.finding
+    shown(one, key, probed.names, wide)
+    about = [some(len(one.pictures), "picture"), f"{one.passes} passes", f"{one.seconds:.1f} s", f"seed {one.seed}"]
+    st.caption(" · ".join(about))
+    with st.container(horizontal=True, key=f"take away {key}"):
+        probe_takeaway.download(one, key)
+        probe_takeaway.save(visitor, one, key)
+
+
+def shown(one: Finding, key: str, names: Sequence[str] = (), wide: bool = True) -> None:
+    """The answer, the pictures, charts and tables. `names` of pictures are for the screen alone."""
+    sentences(one)
+    strip(one, key)
+    charts(one, key, wide)
+    tables(one, names, key)
+    left_out(one, names, key)
+
+
+def sentences(one: Finding) -> None:
+    """The answer, before anything is drawn."""
+    if words := one.model.get("notice"):
+        st.caption(f":material/warning: {plain(words)}")
+    first, *others = one.sentences
+    with st.container(border=True, gap="small"):
+        st.markdown(f"**{plain(first)}**")
+        if others:
+            st.markdown("\n".join(f"- {plain(sentence)}" for sentence in others))
+
+
+# ---- the strip -----------------------------------------------------------------------------------------------------
+
+
+def strip(one: Finding, key: str) -> None:
+    """The pictures as the model saw them, each with its map, all maps on one scale."""
+    if not one.frames:
+        return
+    from xai_core import figures
+
+    maps = [frame.values for frame in one.frames if frame.values is not None]
+    scale = figures.scale_of(maps) if maps else None
+    colours = figures.default_colour_map(maps[0], scale) if maps else ""
+    with st.container(horizontal=True, gap="xsmall", key=f"strip {key}"):
+        for number, frame in enumerate(one.frames):
+            with st.container(width=FRAME, gap="xsmall", key=f"frame {key} {number}"):
+                _frame(one, frame, scale, colours)
+    said = "The pictures as the model saw them."
+    if maps:
+        label = xai.METHODS[str(one.methods[0]["name"])].label if one.methods else ""
+        said += f" Below each its map by {label}, all on one scale."
+    if any(frame.region is not None for frame in one.frames):
+        said += " The outline marks the part in question."
+    st.caption(plain(said))
+
+
+def _frame(one: Finding, frame: Frame, scale: Any, colours: str) -> None:
+    shown = [
+        hashlib.sha256(part.tobytes()).hexdigest()
+        for part in (frame.pixels, frame.values, frame.region)
+        if part is not None
+    ]
+    mark = digest(frame=shown, scale=scale and [scale.low, scale.high])
+    picture = cached.drawn(f"{mark} picture", partial(_png, frame, None, ""))
+    st.image(picture, width=FRAME, alt=f"What the model saw: {frame.caption}")
+    if frame.values is not None:
+        drawn = cached.drawn(f"{mark} map", partial(_png, frame, scale, colours))
+        st.image(drawn, width=FRAME, alt=f"Attribution map over the picture: {frame.caption}")
+    st.caption("  \n".join([f"**{plain(frame.caption)}**", *_facts(frame.facts)]))
+
+
+def _facts(facts: Mapping[str, Any]) -> list[str]:
+    said = []
+    if (predicted := facts.get("predicted")) is not None:
+        said.append(plain(predicted))
+    if (probability := facts.get("probability")) is not None:
+        said.append(f"target {100 * float(probability):.1f} %")
+    return said
+
+
+def _png(frame: Frame, scale: Any, colours: str) -> bytes:
+    """The picture, or its map over it where `colours` are given, large enough for a fine line around the region."""
+    from PIL import Image, ImageDraw
+
+    from xai_core import figures
+    from xai_core.probe_figures import outline
+
+    pixels = frame.pixels
+    if colours and frame.values is not None:
+        pixels = figures.overlay(pixels, frame.values, scale, colours, 0.5)
+    if frame.region is None or not frame.region.any():
+        return figures.png(pixels)
+    height, width = frame.region.shape
+    times = max(1, -(-2 * FRAME // max(height, width)))
+    drawn = Image.fromarray(pixels).resize((width * times, height * times), Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(drawn)
+    for colour, thick in (("white", 3), ("black", 1)):
+        for line in outline(frame.region) * times:
+            pen.line([tuple(point) for point in line], fill=colour, width=thick)
+    return figures.png(np.asarray(drawn))
+
+
+# ---- charts and tables ---------------------------------------------------------------------------------------------
+
+
+def charts(one: Finding, key: str, wide: bool) -> None:
+    """Every chart with its heading, two beside each other where there is room."""
+    drawn = probe_plots.chart(one, st.context.theme.type == "dark")
+    columns = st.columns(2 if wide and len(drawn) > 1 else 1, gap="medium")
+    for number, (title, figure, words) in enumerate(drawn):
+        with columns[number % len(columns)]:
+            st.markdown(f"**{plain(title)}**")
+            st.plotly_chart(figure, key=f"chart {key} {number}", config={"displayModeBar": False}, alt=words)
+
+
+def tables(one: Finding, names: Sequence[str], key: str) -> None:
+    """Every number, behind its heading."""
+    for name, table in one.tables.items():
+        if not table.rows:
+            continue
+        title = f"{plain(table.title)} · {some(len(table.rows), 'row')}"
+        with st.expander(title, icon=":material/table:", key=f"table {key} {name}", on_change="rerun") as opened:
+            if opened.open:
+                _table(table, names)
+
+
+def _table(table: Table, names: Sequence[str]) -> None:
+    """A table on the screen: an interval in one column, methods by their labels, pictures with their names."""
+    lines, shown, columns = table.lines(), dict[str, list[Any]](), dict[str, Any]()
+    for name, words in table.words.items():
+        base = name.removesuffix("_low").removesuffix("_high")
+        if name in HIDDEN or (base != name and base in table.words):
+            continue
+        values = [line[name] for line in lines]
+        if name == "method":
+            values = [xai.METHODS[one].label if one in xai.METHODS else one for one in values]
+        shown[name] = values
+        columns[name] = _column(name, words, values)
+        if f"{name}_low" in table.words:
+            shown[f"{name} interval"] = [_interval(line[f"{name}_low"], line[f"{name}_high"]) for line in lines]
+            columns[f"{name} interval"] = st.column_config.TextColumn("95 % interval", help=f"Of: {words}")
+        if name == "picture" and any(names):
+            shown["file"] = [names[one - 1] if isinstance(one, int) and 0 < one <= len(names) else "" for one in values]
+            columns["file"] = st.column_config.TextColumn("File", help="Shown here alone: it is never saved.")
+    st.dataframe(shown, hide_index=True, placeholder="", column_config=columns, alt=table.title)
+
+
+def _column(name: str, words: str, values: Sequence[Any]) -> Any:
+    help = HELP.get(name)
+    if any(isinstance(one, bool) for one in values):
+        return st.column_config.CheckboxColumn(words, help=help)
+    if any(isinstance(one, float) for one in values):
+        return st.column_config.NumberColumn(words, help=help, format="%.2g" if name in ("p", "p_adjusted") else "%.3g")
+    if any(isinstance(one, int) for one in values):
+        return st.column_config.NumberColumn(words, help=help, format="%d")
+    return st.column_config.TextColumn(words, help=help)
+
+
+def _interval(low: float | None, high: float | None) -> str | None:
+    return None if low is None or high is None else f"{low:.3g} to {high:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def left_out(one: Finding, names: Sequence[str], key: str) -> None:
+    """Which pictures or maps are missing, and why."""
+    from xai_core.probing import named
+
+    if one.left_out:
+        with st.expander(f"Left out · {len(one.left_out)}", icon=":material/block:", key=f"left out {key}"):
+            st.markdown("\n".join(f"- {plain(named(sentence, names))}" for sentence in one.left_out))

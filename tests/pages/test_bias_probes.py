@@ -1,0 +1,446 @@
+"""The page that probes a model: what is asked, what is shown of the answer, and every mistake as a sentence."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import xai_core as xai
+from pages.shared import probe_result, probe_takeaway, samples
+from pages.shared.state import Probed
+from tests import findings_made
+from tests.pages.conftest import Opener, _opener, drop, png, settled, words
+from xai_core.records import Finding, Table
+from xai_core.spreadsheet import csv_text
+
+SAMPLE = "xray_simple_fracture_1"
+FACE = "face_happy_1"
+
+
+@pytest.fixture
+def probes(store: Path) -> Opener:
+    """Opens the page, on a sample unless a test says otherwise."""
+    return _opener("bias_probes")
+
+
+def findings(app: AppTest) -> list[Finding]:
+    return [one.finding for one in app.session_state["session"].findings.kept.values()]
+
+
+def click(app: AppTest, key: str) -> AppTest:
+    app.button(key=key).click()
+    return settled(app)
+
+
+def probe(app: AppTest) -> AppTest:
+    assert not app.error, words(app)
+    app = click(app, "probe")
+    assert not app.exception
+    return app
+
+
+def plain_words(app: AppTest) -> str:
+    return words(app).replace("*", "")
+
+
+# ---- one picture -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dose_on_one_picture_is_answered_in_sentences_frames_and_charts(probes: Opener) -> None:
+    app = probes(sample=SAMPLE, model="demo-xray-shortcut", probe="brightness", **{"probe.steps": "2"})
+    assert "Make the whole picture lighter or darker" in words(app)
+    # Three doses with a map each, of one pass forward, and the search for the flip.
+    from xai_core.dose_response import HALVINGS
+
+    assert f"About {3 + HALVINGS} passes" in plain_words(app)
+    assert not findings(app), "nothing is begun before the person says so"
+    app = probe(app)
+    [one] = findings(app)
+    said = plain_words(app)
+    for sentence in one.sentences:
+        assert sentence in said
+    assert said.count("target ") >= len(one.frames) == 3
+    pictures = "".join(str(element.proto) for element in app.get("image"))
+    assert pictures.count("What the model saw: ") == len(one.frames)
+    assert pictures.count("Attribution map over the picture: ") == len(one.frames)
+    assert len(app.get("plotly_chart")) >= 2
+    assert "1 picture · " in said
+
+
+def test_the_numbers_on_the_page_are_those_of_the_core(probes: Opener) -> None:
+    app = probe(probes(sample=SAMPLE, model="demo-xray", probe="brightness", **{"probe.strongest": "-0.3"}))
+    model, image = xai.load_model("demo-xray"), samples.picture(SAMPLE)
+    alone = xai.probe(model, image, {"name": "brightness", "strongest": -0.3}, "grad_cam")
+    [one] = findings(app)
+    assert one.tables["doses"].lines()[-1]["probability"] == alone.tables["doses"].lines()[-1]["probability"]
+    assert one.probe == alone.probe
+
+
+def test_another_question_marks_what_was_found_and_the_same_one_brings_it_back_unasked(probes: Opener) -> None:
+    app = probe(probes(sample=SAMPLE, model="demo-xray", probe="brightness", **{"probe.steps": "2"}))
+    said = findings(app)[0].sentences[0]
+    assert "the question before" not in words(app)
+    app.slider(key="probe brightness.strongest").set_value(0.2)
+    app = settled(app)
+    assert "answers the question before: Brightness, demo-xray, 1 picture" in words(app)
+    assert said in plain_words(app)
+    assert len(findings(app)) == 1
+    app.slider(key="probe brightness.strongest").set_value(0.4)
+    app = settled(app)
+    assert "the question before" not in words(app)
+    assert said in plain_words(app)
+    assert "probe" not in [button.key for button in app.button], "it is answered"
+
+
+def test_the_address_brings_the_whole_question_back(probes: Opener) -> None:
+    asked = {
+        "sample": SAMPLE,
+        "model": ["demo-xray", "demo-xray-shortcut"],
+        "probe": "contrast",
+        "probe.steps": "3",
+        "method": ["saliency", "grad_cam"],
+        "target": "1",
+        "seed": "7",
+    }
+    app = probes(**asked)
+    assert not app.error
+    for key, value in asked.items():
+        there = app.query_params[key]
+        assert (there if len(there) > 1 or isinstance(value, list) else there[0]) == value, key
+    app = probe(app)
+    ends = [one.tables["doses"].lines()[-1] for one in findings(app)]
+    assert [one.model["name"] for one in findings(app)] == asked["model"]
+    assert all(one.probe == {**xai.PROBES["contrast"]().to_dict(), "steps": 3} for one in findings(app))
+    assert [end["dose"] for end in ends] == pytest.approx([0.8, 0.8])
+    assert [one.seed for one in findings(app)] == [7, 7]
+
+
+def test_what_a_link_asks_and_is_not_on_offer_is_said(probes: Opener) -> None:
+    for query, sentence in (
+        ({"probe": "britghness"}, "Did you mean 'brightness'?"),
+        ({"probe": "brightness", "probe.strongest": "7"}, "is not allowed; choose from -0.9 to 0.9"),
+        ({"probe": "brightness", "probe.nonsense": "7"}, "has no setting 'nonsense'"),
+    ):
+        app = probes(sample=SAMPLE, model="demo-xray", **query)
+        assert sentence in words(app)
+        assert not app.exception
+        assert app.button(key="probe").label == "Probe 1 picture"
+
+
+def test_without_a_method_the_prediction_alone_is_measured(probes: Opener) -> None:
+    app = probes(sample=SAMPLE, model="demo-xray", probe="gamma", maps="false")
+    assert "asks about predictions alone" in words(app)
+    [one] = findings(probe(app))
+    assert one.methods == ()
+    assert all(frame.values is None for frame in one.frames)
+    assert one.passes.backward == 0
+
+
+def test_two_models_stand_side_by_side_and_the_same_one_twice_is_refused(probes: Opener) -> None:
+    app = probes(sample=SAMPLE, model=["demo-xray", "demo-xray"], probe="brightness")
+    assert "the same network" in words(app)
+    app = probes(sample=SAMPLE, model=["demo-xray", "demo-xray-shortcut"], probe="brightness", **{"probe.steps": "2"})
+    app = probe(app)
+    assert [one.value for one in app.subheader] == ["demo\\-xray", "demo\\-xray\\-shortcut"]
+    assert not app.exception
+
+
+def test_a_class_that_the_second_model_lacks_is_said(probes: Opener) -> None:
+    app = probes(sample=SAMPLE, model=["demo-xray", "demo-face"], probe="brightness", target="1")
+    assert "demo-face has no class simple fracture" in words(app)
+
+
+# ---- parts of a picture ----------------------------------------------------------------------------------------------
+
+
+def test_a_part_that_the_data_mark_is_shown_with_who_says_so(probes: Opener) -> None:
+    app = probes(sample=FACE, model="demo-face", probe="eye_bar", **{"probe.steps": "2"})
+    assert "Eyes: marked in the data." in plain_words(app)
+    [one] = findings(probe(app))
+    assert one.frames[-1].region is not None
+    assert one.frames[-1].region.any()
+
+
+def test_no_face_is_said_and_the_box_that_is_given_is_where_the_probe_works(probes: Opener) -> None:
+    app = drop(probes(model="demo-face", probe="eye_bar"), ("grey.png", png(90, 64, texture=True)))
+    assert "No face was found in this picture. Draw a box around the face" in words(app)
+    visitor = app.session_state["session"]
+    key = f"{visitor.chosen} face"
+    visitor.probing.boxes[key] = 10.0, 4.0, 50.0, 60.0  # as the component gives it
+    app = settled(app)
+    assert "placed by proportions in a face drawn by hand" in words(app)
+    [one] = findings(probe(app))
+    assert one.pictures == (visitor.chosen,)
+    rows, columns = np.nonzero((one.frames[-1].pixels == 0).all(axis=2))
+    side = one.frames[-1].pixels.shape[0] / 64
+    assert 4 * side < rows.mean() < 36 * side, "the eyes are in the upper half of the face"
+    assert abs(columns.mean() - 30 * side) < 3 * side
+    visitor.probing.boxes.clear()
+    app = settled(app)
+    assert "answers the question before" in words(app)
+    assert "No face was found in this picture." in words(app)
+    app = click(app, "probe")
+    assert not app.exception
+    assert "No face was found" in "".join(error.value for error in app.error)
+
+
+# ---- sets ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_probe_that_compares_pictures_is_not_begun_on_one(probes: Opener) -> None:
+    app = probes(sample=SAMPLE, model="demo-xray", probe="shortcut")
+    fewest = xai.PROBES["shortcut"].fewest
+    assert f"it needs {fewest} or more, and there is 1. Choose more above" in words(app)
+    assert app.button(key="probe").disabled
+
+
+def test_columns_are_offered_that_say_something_and_too_few_of_a_group_are_a_sentence(probes: Opener) -> None:
+    app = probes(sample=FACE, model="demo-face", probe="groups", **{"from": "samples"})
+    column = app.selectbox(key="probe groups.column")
+    assert "skin_tone" in column.options
+    assert "collimated" not in column.options, "no face has one"
+    assert column.value != "family", "it has one value"
+    reference = app.selectbox(key="probe groups.reference")
+    assert len(reference.options) > 2
+    assert set(app.selectbox(key="probe groups.positive").options[1:]) == set(xai.load_model("demo-face").labels)
+    for value, sentence in (
+        ("skin_tone", "Too few pictures by skin_tone"),
+        ("family", "has one value for all pictures"),
+    ):
+        app.selectbox(key="probe groups.column").set_value(value)
+        app = click(settled(app), "probe")
+        assert sentence in words(app)
+        assert not app.exception
+        assert app.session_state["session"].sample == FACE
+
+
+def test_uploads_have_no_columns_and_that_is_said(probes: Opener) -> None:
+    app = drop(probes(model="demo-face", probe="groups"), *((f"{n}.png", png(n, 64, texture=True)) for n in range(12)))
+    app.session_state["probed pictures"] = "uploads"
+    app = settled(app)
+    assert "12 pictures" in words(app)
+    assert "needs a column to group by, and these pictures have none" in words(app)
+    assert app.button(key="probe").disabled
+
+
+def test_groups_of_a_labelled_set_are_compared_from_a_zip(probes: Opener, tmp_path: Path) -> None:
+    app = probes(model="demo-xray", probe="groups", **{"from": "set", "probe.smallest": "5", "maps": "false"})
+    app.session_state["probe source"] = "files"
+    app = settled(app)
+    out, lines = io.BytesIO(), ["file,label,site"]
+    shown = [one for one in samples.samples().values() if one.family == "xray"]
+    with zipfile.ZipFile(out, "w") as archive:
+        for number, one in enumerate(shown):
+            archive.write(one.path, one.path.name)
+            lines.append(f"{one.path.name},{one.path.name.split('_')[1]},<b>{'north' if number % 2 else 'south'}</b>")
+        archive.writestr(
+            "labels.csv",
+            "\n".join(lines).replace(",simple,", ",simple fracture,").replace(",comminuted,", ",comminuted fracture,"),
+        )
+    [uploader] = [one for one in app.file_uploader if one.key and one.key.startswith("probe upload")]
+    uploader.set_value([("set.zip", out.getvalue(), "application/zip")])
+    app = settled(app)
+    assert f"{len(shown)} pictures" in plain_words(app)
+    assert app.selectbox(key="probe groups.column").options == ["site"]
+    app = probe(app)
+    [made] = findings(app)
+    assert {line["group"] for line in made.tables["rates"].lines()} == {"<b>north</b>", "<b>south</b>"}
+    raw = "".join(str(element.value) for kind in (app.markdown, app.caption) for element in kind)
+    assert "north" in raw
+    assert not re.search(r"(?<!\\)<b>", raw), "text from outside is never markup"
+
+
+def test_an_audited_set_is_had_again_and_what_is_known_of_it_is_not_asked_again(
+    probes: Opener, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xai_core.cases import read_cases
+
+    data = tmp_set(store.parent / "data")
+    (store / "audits").mkdir(parents=True)
+    xai.audit(read_cases(data), ["demo-xray"], ["grad_cam"], [], out=store / "audits" / "first", store=None)
+    app = probes(model="demo-xray", probe="brightness", **{"from": "audited", "probe.steps": "2"})
+    assert not app.error, words(app)
+    assert "3 pictures" in plain_words(app)
+    app = probe(app)
+    [one] = findings(app)
+    assert len(one.pictures) == 3
+    fresh = xai.probe(xai.load_model("demo-xray"), data, {"name": "brightness", "steps": 2}, "grad_cam")
+    assert one.passes.backward == fresh.passes.backward - 3, "the maps of the originals were known"
+    assert one.tables["doses"] == fresh.tables["doses"]
+    (data / "labels.csv").unlink()
+    for file in data.glob("*.png"):
+        file.unlink()
+    app = probes(model="demo-xray", probe="brightness", **{"from": "audited"})
+    assert not app.exception
+    assert "has no picture" in words(app)
+
+
+def tmp_set(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    names = [f"xray_{kind}_1.png" for kind in ("normal", "simple_fracture", "comminuted_fracture")]
+    for name in names:
+        (folder / name).write_bytes((samples.FOLDER / name).read_bytes())
+    lines = [f"{name},{name[5:-6].replace('_', ' ')}" for name in names]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *lines]) + "\n")
+    return folder
+
+
+# ---- work ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Probes begin, say how far they are, and wait until they are cancelled."""
+    from xai_core.errors import Cancelled
+
+    begun = threading.Event()
+
+    def slow(*_: Any, progress: Any, cancel: threading.Event, **__: Any) -> Finding:
+        progress(3, 9)
+        begun.set()
+        cancel.wait(20)
+        raise Cancelled
+
+    monkeypatch.setattr("xai_core.probing.probe", slow)
+    return begun
+
+
+def test_work_is_watched_and_cancelled_and_begun_again(
+    probes: Opener, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = probes(sample=SAMPLE, model="demo-xray", probe="brightness")
+    app.button(key="probe").click().run()
+    assert held.wait(20)
+    app.run()
+    [bar] = [one.proto.text for one in app.get("progress") if "passes" in one.proto.text]
+    assert "3 of 9 passes" in bar
+    app.button(key="cancel findings").click()
+    app = settled(app)
+    assert "Cancelled." in words(app)
+    assert not findings(app)
+    monkeypatch.undo()
+    app = click(app, "run findings")
+    assert len(findings(app)) == 1
+
+
+def test_a_mistake_of_ours_is_a_numbered_incident(
+    probes: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> Finding:
+        raise ZeroDivisionError("a secret path")
+
+    monkeypatch.setattr("xai_core.probing.probe", broken)
+    app = click(probes(sample=SAMPLE, model="demo-xray", probe="brightness"), "probe")
+    assert "incident" in words(app)
+    assert "secret" not in words(app)
+    assert "a secret path" in caplog.text
+
+
+# ---- what is shown and taken away ------------------------------------------------------------------------------------
+
+DRAW = """
+import streamlit as st
+from pages.shared import errors, probe_result
+from pages.shared.state import session
+with errors.shown():
+    probe_result.draw(session(), st.session_state["shown"])
+"""
+
+
+def drawn(*shown: Finding, names: tuple[str, ...] = ()) -> AppTest:
+    app = AppTest.from_string(DRAW, default_timeout=60)
+    app.session_state["shown"] = [Probed(one, names) for one in shown]
+    for one in shown:
+        for name in one.tables:
+            app.session_state[f"table 0 {name}"] = True
+    return app.run()
+
+
+MADE = (
+    findings_made.dose_finding,
+    findings_made.group_finding,
+    findings_made.shortcut_finding,
+    findings_made.background_finding,
+)
+
+
+@pytest.mark.parametrize("made", MADE, ids=lambda one: one.__name__)
+def test_every_kind_of_finding_is_drawn_whatever_stands_in_it(made: Any, store: Path) -> None:
+    one = made()
+    app = drawn(one)
+    assert not app.exception
+    assert not app.error
+    assert len(app.dataframe) == sum(bool(table.rows) for table in one.tables.values())
+    assert "[link](javascript" not in "".join(str(element.value) for element in app.markdown)
+
+
+def test_a_table_has_each_interval_in_one_column_and_names_that_are_never_saved(store: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"picture": 2, "share": 0.25, "share_low": -0.5, "share_high": 1.0, "p": 0.25, "n": 3},
+        {"picture": 1, "n": 0},
+    ]
+    told = {"picture": "Picture", "sha256": "SHA-256", "share": "Share", "share_low": "low", "share_high": "high"}
+    table = Table.of("Shares", {**told, "p": "p", "n": "Pictures"}, rows)
+    one = findings_made.finding(
+        "dose",
+        "brightness",
+        ["Nothing."],
+        {**findings_made.dose_finding().tables, "shares": table},
+        left_out=("Picture 1: broken *file*.",),
+    )
+    app = drawn(one, names=("<b>one</b>.png", "two.png"))
+    [shown] = [element.value for element in app.dataframe if "share" in element.value]
+    assert list(shown.columns) == ["picture", "file", "share", "share interval", "p", "n"]
+    assert shown["file"].tolist() == ["two.png", "<b>one</b>.png"]
+    assert shown["share interval"].tolist()[0] == "−0.5 to 1"
+    assert shown["share interval"].isna().tolist() == [False, True]
+    assert "Picture 1 (<b>one</b>.png): broken *file*." in words(app)
+    assert "\\<b\\>one" in "".join(str(element.value) for element in app.markdown)
+    assert "two.png" not in probe_takeaway._csv(one, "shares")
+    assert probe_takeaway._csv(one, "shares") == csv_text(table.lines(), tuple(table.words))
+
+
+def test_a_finding_is_saved_as_a_record_that_verifies_and_never_holds_a_name(probes: Opener, store: Path) -> None:
+    app = drop(
+        probes(model="demo-face", probe="brightness", **{"probe.steps": "2"}),
+        ("Ada Lovelace.png", png(90, 64, texture=True)),
+    )
+    app = probe(app)
+    app.text_area(key="note 0 0").set_value("seen twice").run()
+    app = click(app, "save 0")
+    saved = app.session_state["session"].saved
+    assert saved, words(app)
+    assert "Saved as" in words(app)
+    assert xai.verify(store / saved).ok
+    opened = xai.open_record(store / saved)
+    [one] = findings(app)
+    assert isinstance(opened, Finding)
+    assert opened.note == "seen twice"
+    assert opened.sentences == one.sentences
+    reopened = _opener("manifests")(record=saved)
+    assert not reopened.error
+    assert not reopened.exception
+    assert one.sentences[0] in plain_words(reopened)
+    assert not [file for file in (store / saved).rglob("*") if file.is_file() and b"Lovelace" in file.read_bytes()]
+
+
+def test_everything_is_taken_away_as_zip_csv_json_and_png(store: Path) -> None:
+    import json
+
+    one = findings_made.dose_finding(pictures=3)
+    with zipfile.ZipFile(io.BytesIO(probe_takeaway._record(one))) as archive:
+        names = [name.rpartition("/")[2] for name in archive.namelist()]
+    assert {"manifest.json", "doses.csv", "flips.csv", "finding.json"} <= set(names)
+    assert json.loads(probe_takeaway._json(one))["sentences"] == list(one.sentences)
+    figures = probe_takeaway._figures(one)
+    assert {"chart", "filmstrip"} <= set(figures)
+    assert probe_takeaway._png(figures["chart"])[:4] == b"\x89PNG"
+    assert probe_result.HELP.keys() >= {"null", "detectable", "p_adjusted", "flip_rate"}

@@ -1,0 +1,113 @@
+"""What a probe found, saved and reopened."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xai_core as xai
+from tests import findings_made
+from xai_core.errors import RecordError
+from xai_core.finding_files import finding_json
+from xai_core.records import Finding, Frame, Table
+from xai_core.store import list_records, zip_record
+
+MADE = {
+    "dose": findings_made.dose_finding,
+    "groups": findings_made.group_finding,
+    "shortcut": findings_made.shortcut_finding,
+    "background": findings_made.background_finding,
+}
+
+
+@pytest.fixture(params=MADE)
+def finding(request: pytest.FixtureRequest) -> Finding:
+    made: Finding = MADE[request.param]()
+    return made
+
+
+def test_what_was_found_comes_back_as_it_was(finding: Finding, tmp_path: Path) -> None:
+    again = xai.open_record(xai.save(finding, tmp_path / "record"))
+    assert isinstance(again, Finding)
+    for name in ("kind", "pictures", "sentences", "left_out", "seed", "seconds", "passes", "note", "probe", "model"):
+        assert getattr(again, name) == getattr(finding, name), name
+    assert [dict(one) for one in again.methods] == [dict(one) for one in finding.methods]
+    assert dict(again.tables) == dict(finding.tables)
+    assert [list(one.words) for one in again.tables.values()] == [list(one.words) for one in finding.tables.values()]
+    assert len(again.frames) == len(finding.frames)
+    for one, other in zip(again.frames, finding.frames, strict=True):
+        assert (one.caption, dict(one.facts)) == (other.caption, dict(other.facts))
+        for name in ("pixels", "values", "region"):
+            before, after = getattr(other, name), getattr(one, name)
+            assert (before is None and after is None) or (before.dtype == after.dtype and (before == after).all())
+
+
+def test_a_saved_finding_verifies_and_one_changed_byte_is_named(finding: Finding, tmp_path: Path) -> None:
+    folder = xai.save(finding, tmp_path / "record")
+    assert xai.verify(folder).ok
+    for file in sorted(folder.iterdir()):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        report = xai.verify(folder)
+        assert not report.ok
+        assert [one.name for one in report.files if one.status not in ("intact", "unlisted")][:1] == [file.name]
+        file.write_bytes(whole)
+    (folder / "finding.json").unlink()
+    with pytest.raises(RecordError, match=r"finding\.json is missing"):
+        xai.open_record(folder)
+
+
+def test_the_same_finding_makes_the_same_files_but_for_its_identity(finding: Finding, tmp_path: Path) -> None:
+    one, other = (xai.save(finding, tmp_path / name) for name in "ab")
+    names = {file.name for file in one.iterdir()}
+    assert names == {file.name for file in other.iterdir()}
+    for name in names - {"manifest.json"}:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_it_is_listed_and_packed_with_the_other_records(finding: Finding, tmp_path: Path) -> None:
+    folder = xai.save(finding, tmp_path / "record")
+    [entry] = list_records(tmp_path)
+    assert (entry.kind, entry.problem) == ("probe", None)
+    assert entry.title == finding.probe["name"].replace("_", " ")
+    assert entry.model == finding.model["name"]
+    assert zip_record(folder)[:2] == b"PK"
+
+
+def test_tables_are_read_by_spreadsheets_and_by_programs(finding: Finding, tmp_path: Path) -> None:
+    folder = xai.save(finding, tmp_path / "record")
+    said = json.loads(finding_json(finding))
+    assert said["sentences"] == list(finding.sentences)
+    for name, table in finding.tables.items():
+        rows = list(csv.DictReader(io.StringIO((folder / f"{name}.csv").read_text("utf-8"), newline="")))
+        assert len(rows) == len(table.rows)
+        assert list(rows[0]) == list(table.words)
+        empty = [cell == "" for row in rows for cell in row.values()]
+        assert empty == [cell in (None, "") for row in table.rows for cell in row]
+        assert [tuple(row) for row in said["tables"][name]["rows"]] == list(table.rows)
+
+
+def test_a_table_holds_plain_finite_values_alone() -> None:
+    for odd in (float("nan"), float("inf"), np.bool_(True), [1], {"a": 1}):
+        with pytest.raises(ValueError, match="no plain value"):
+            Table("T", {"a": "A"}, ((odd,),))
+    with pytest.raises(ValueError, match="not one value for each"):
+        Table("T", {"a": "A", "b": "B"}, ((1,),))
+    table = Table.of("T", {"a": "A", "b": "B"}, [{"b": 2}, {"a": 1, "b": 3}])
+    assert table.lines() == [{"a": None, "b": 2}, {"a": 1, "b": 3}]
+
+
+def test_a_frame_checks_itself() -> None:
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    with pytest.raises(ValueError, match="size of its pixels"):
+        Frame("x", pixels, np.zeros((5, 4), np.float32))
+    with pytest.raises(ValueError, match="size of its pixels"):
+        Frame("x", pixels, region=np.zeros((5, 4), bool))
+    frame = Frame("x", pixels, np.zeros((4, 5), np.float32), np.zeros((4, 5), bool))
+    with pytest.raises(ValueError, match="read-only"):
+        frame.pixels[0] = 1

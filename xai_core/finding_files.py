@@ -1,0 +1,149 @@
+"""A finding as the files that it is saved in, and back: numbers as JSON and CSV, frames and figures as pictures.
+
+`finding.json` holds everything but pixels, so that the finding can be had again; the CSV files and figures are for
+people and other programs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from xai_core.records import Finding, Frame, Passes, Table
+from xai_core.seal import Damage, check_png, map_shape
+from xai_core.spreadsheet import csv_text
+
+FINDING = "finding.json"
+Content = Callable[[str], bytes]  # of a listed file, by its name; raises Damage
+
+
+def files_of(finding: Finding) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every file of a record but its manifest."""
+    from xai_core import figures, probe_figures
+
+    yield FINDING, _json(finding)
+    for name, table in finding.tables.items():
+        yield f"{name}.csv", csv_text(table.lines(), tuple(table.words)).encode()
+    for number, frame in enumerate(finding.frames, 1):
+        stem = _stem(number)
+        yield f"{stem}.png", _png(frame.pixels)
+        if frame.values is not None:
+            out = io.BytesIO()
+            np.save(out, np.ascontiguousarray(frame.values, "<f4"), allow_pickle=False)
+            yield f"{stem}.npy", out.getvalue()
+        if frame.region is not None:
+            yield f"{stem}.region.png", _png(frame.region.astype(np.uint8) * 255)
+    for name, drawn in probe_figures.charts(finding).items():
+        yield f"{name}.png", figures.png(drawn)
+    if (strip := probe_figures.filmstrip(finding)) is not None:
+        yield "filmstrip.png", figures.png(strip)
+
+
+def fields_of(finding: Finding) -> dict[str, Any]:
+    """What the manifest says of a finding."""
+    return {
+        "model": finding.model,
+        "probe": finding.probe,
+        "methods": list(finding.methods),
+        "pictures": list(finding.pictures),
+        "sentences": list(finding.sentences),
+        "seed": finding.seed,
+        "note": finding.note,
+    }
+
+
+def finding_of(manifest: Mapping[str, Any], content: Content) -> Finding:
+    """What was saved. Raises Damage for a file that is not as it was, KeyError, TypeError or ValueError for others."""
+    said = json.loads(content(FINDING))
+    return Finding(
+        probe=manifest["probe"],
+        kind=said["kind"],
+        model=manifest["model"],
+        methods=tuple(manifest["methods"]),
+        pictures=tuple(manifest["pictures"]),
+        sentences=tuple(manifest["sentences"]),
+        tables={
+            name: Table(one["title"], dict(one["words"]), tuple(map(tuple, one["rows"])))
+            for name, one in said["tables"].items()
+        },
+        frames=tuple(_frame(number, one, content) for number, one in enumerate(said["frames"], 1)),
+        left_out=tuple(said["left_out"]),
+        seed=manifest["seed"],
+        seconds=said["seconds"],
+        passes=Passes(**said["passes"]),
+        note=str(manifest["note"]),
+        manifest=manifest,
+    )
+
+
+def finding_json(finding: Finding) -> str:
+    """A finding for other programs: what it asked, what it found, and every table. Without pixels."""
+    about = {"probe": dict(finding.probe), "model": dict(finding.model), "methods": [*map(dict, finding.methods)]}
+    said = {"pictures": finding.pictures, "sentences": finding.sentences, "seed": finding.seed}
+    return json.dumps({**about, **said, **json.loads(_json(finding))}, indent=1, allow_nan=False)
+
+
+def _json(finding: Finding) -> bytes:
+    tables = {
+        name: {"title": one.title, "words": [*one.words.items()], "rows": one.rows}
+        for name, one in finding.tables.items()
+    }
+    frames = [
+        {
+            "caption": one.caption,
+            "facts": dict(one.facts),
+            "values": one.values is not None,
+            "region": one.region is not None,
+        }
+        for one in finding.frames
+    ]
+    said = {
+        "kind": finding.kind,
+        "tables": tables,
+        "frames": frames,
+        "left_out": finding.left_out,
+        "seconds": finding.seconds,
+        "passes": finding.passes.__dict__,
+    }
+    return json.dumps(said, indent=1, allow_nan=False).encode()
+
+
+def _frame(number: int, said: Mapping[str, Any], content: Content) -> Frame:
+    stem, values, region = _stem(number), None, None
+    pixels = _pixels(content(f"{stem}.png"), "RGB")
+    if said["values"]:
+        data = content(f"{stem}.npy")
+        offset, height, width = map_shape(data[:4096], len(data))
+        values = np.frombuffer(data, "<f4", offset=offset).reshape(height, width).astype(np.float32)
+    if said["region"]:
+        region = _pixels(content(f"{stem}.region.png"), "L") > 127
+    return Frame(str(said["caption"]), pixels, values, region, dict(said["facts"]))
+
+
+def _stem(number: int) -> str:
+    return f"frame_{number:02d}"
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def _pixels(content: bytes, mode: str) -> np.ndarray:
+    from PIL import Image
+
+    check_png(content[:64])  # before anything is decoded
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            if picture.mode != mode:
+                raise Damage("unverifiable", f"it is not a picture in {mode}")
+            return np.asarray(picture)
+    except (OSError, SyntaxError, ValueError):
+        raise Damage("unverifiable", "it cannot be decoded") from None

@@ -1,0 +1,128 @@
+"""Which group each picture belongs to, by a column of its set; numbers are cut into bands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from xai_core.checkpoints import printable
+from xai_core.errors import SettingError
+from xai_core.probes import Subject
+from xai_core.records import Case
+
+MOST_VALUES = 8  # of a column of numbers; one with more is cut into quarters
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The group of every value of a column, the groups in their order, and sentences on how they were made."""
+
+    column: str
+    group_of: Mapping[str, str]
+    groups: tuple[str, ...]
+    said: tuple[str, ...] = ()
+
+    def of(self, subject: Subject) -> str | None:
+        """The group of a picture; None where its value is missing."""
+        return self.group_of.get(group_value(subject, self.column))
+
+
+def group_value(one: Subject | Case, column: str) -> str:
+    """What a picture says under a column, empty where nothing."""
+    return printable(one.groups.get(column, ""), 60)
+
+
+def check_column(cases: Sequence[Case], column: str) -> None:
+    """Raise SettingError where no picture says anything under that column."""
+    columns = list(dict.fromkeys(name for case in cases for name in case.groups))
+    offered = f"There are {', '.join(printable(name, 60) for name in columns)}." if columns else ""
+    if not columns:
+        raise SettingError(
+            "No picture says which group it belongs to. Give a set with a labels.csv that has a column for it."
+        )
+    if not column:
+        raise SettingError(f"Name the column whose groups are to be compared. {offered}")
+    if column not in columns:
+        raise SettingError(f"The set has no column {printable(column, 60)!r}. {offered}")
+    if not any(group_value(case, column) for case in cases):
+        raise SettingError(f"The column {column} is empty for every picture. {offered}")
+
+
+def grouping(cases: Sequence[Case], column: str, bands: str) -> Grouping:
+    """The groups of a column. Numbers are cut into bands where that was asked for, or where there are many of them.
+
+    Raises SettingError where there is no such column, or only one group.
+    """
+    check_column(cases, column)
+    values = [value for case in cases if (value := group_value(case, column))]
+    numbers = {value: number_of(value) for value in values}
+    numeric = not any(math.isnan(number) for number in numbers.values())
+    if bands and bands != "none" and not numeric:
+        text = next(value for value, number in numbers.items() if math.isnan(number))
+        raise SettingError(f"{column} cannot be cut into bands: {text!r} is no number. Leave bands empty.")
+    found = Grouping(column, {value: value for value in values}, tuple(sorted(numbers, key=_in_order(numbers))))
+    if numeric and bands != "none" and (bands or len(numbers) > MOST_VALUES):
+        found = _banded(column, numbers, np.array([numbers[value] for value in values]), bands)
+    if len(found.groups) < 2:
+        raise SettingError(
+            f"The column {column} has one value for all pictures, {found.groups[0]!r}, so there is nothing to compare. "
+            "Choose another column."
+        )
+    return found
+
+
+def _in_order(numbers: Mapping[str, float]) -> Callable[[str], tuple[bool, float, str]]:
+    """Numbers by their size, then texts by name."""
+    return lambda value: (math.isnan(numbers[value]), 0.0 if math.isnan(numbers[value]) else numbers[value], value)
+
+
+def number_of(value: str) -> float:
+    """NaN where a text is no finite number."""
+    try:
+        number = float(value)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _banded(column: str, numbers: Mapping[str, float], values: np.ndarray, bands: str) -> Grouping:
+    edges, how = _edges(column, values, bands)
+    names = band_names(edges)
+    group_of = {value: names[int(np.searchsorted(edges, number, side="right"))] for value, number in numbers.items()}
+    filled = tuple(name for name in names if name in group_of.values())
+    return Grouping(column, group_of, filled, (f"{column} is cut into {how}: {', '.join(filled)}.",))
+
+
+def _edges(column: str, values: np.ndarray, bands: str) -> tuple[list[float], str]:
+    """Where bands begin, but for the lowest, and what they are called together."""
+    if bands in ("", "quarters"):
+        return equal_parts(values, 4), "quarters"
+    if bands == "tens":
+        tens = np.floor(values / 10) * 10
+        return np.unique(np.concatenate([tens, tens + 10]))[1:-1].tolist(), "tens"
+    edges = [number_of(one) for one in bands.split(",")]
+    if any(math.isnan(one) for one in edges) or any(one >= other for one, other in pairwise(edges)):
+        raise SettingError(
+            f"Bands {printable(bands, 60)!r} are not understood. Choose quarters, tens, none, or rising numbers at "
+            "which bands begin, as in 18, 40, 65."
+        )
+    return edges, "bands"
+
+
+def equal_parts(values: np.ndarray, count: int) -> list[float]:
+    """Edges, some of the (n,) values, between so many parts of about as many values each; fewer where they tie."""
+    inner = np.linspace(0, 1, count + 1)[1:-1]
+    edges: list[float] = np.unique(np.quantile(values, inner, method="closest_observation")).tolist()
+    return edges
+
+
+def band_names(edges: Sequence[float]) -> list[str]:
+    """What bands between those edges are called; each edge belongs to the band above it."""
+    if not edges:
+        return ["all"]
+    shown = [f"{edge:.12g}" for edge in edges]
+    return [f"under {shown[0]}", *(f"{low} to under {high}" for low, high in pairwise(shown)), f"{shown[-1]} and over"]
