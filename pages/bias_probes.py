@@ -30,18 +30,25 @@ from xai_core.records import Image
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
+WELCOME = (
+    "See **what a model leans on**: a probe changes pictures on purpose, or compares groups of them, and measures "
+    "first how the prediction follows, then the maps. Pick a picture, or choose a set of them above."
+)
+
 
 def page() -> None:
     """Draw the page: the pictures, what is asked of them, and what came out."""
     visitor = session()
-    linked = {} if visitor.began else state.read_address()
+    linked, visitor.probing.address = visitor.probing.address, None
+    if linked is None:
+        linked = {} if visitor.began else state.read_address()
     image = begun(visitor)
     if "probe" in linked:
         probe_form.load()
         probe_link.fill(visitor, linked)
     source = probe_pictures.source(visitor)
     if source == "this" and image is None:
-        panels.welcome(visitor)
+        panels.welcome(visitor, WELCOME)
         cached.warm_up()
         return
     probe_form.load()
@@ -86,20 +93,24 @@ def _probing(visitor: Session, source: str, asked: Asked, place: DeltaGenerator)
     pictures = probe_pictures.choose(visitor, source, asked.models[0].model.name)
     if pictures is None:
         return
+    probe_pictures.say_labels(pictures, [one.model for one in asked.models])
     with st.container(border=True, key="the probe"):
         probe = probe_form.probe(pictures, asked.models[0].model.labels, place)
         boxes = probe_boxes.drawn(visitor, pictures, probe)
     state.write_address(probe_link.address(visitor, source, asked, probe))
-    found = probe_work.found(visitor, probe_work.questions(asked, pictures, probe, boxes))
+    questions = probe_work.questions(asked, pictures, probe, boxes)
+    found = probe_work.found(visitor, questions)
     if found:
         probe_result.draw(visitor, found)
     elif before := probe_work.before(visitor):
-        _before(visitor, before)
+        _before(visitor, before, probe_work.changed(visitor, questions))
 
 
-def _before(visitor: Session, found: list[Probed]) -> None:
+def _before(visitor: Session, found: list[Probed], changed: str) -> None:
     """What was found before the question changed."""
-    st.info(f"What follows answers the question before: {plain(probe_work.said(found))}.", icon=":material/history:")
+    words = f"What follows is older: {probe_work.said(found)}."
+    words += f" Changed since: {changed}." if changed else ""
+    st.info(plain(words), icon=":material/history:")
     probe_result.draw(visitor, found)
 
 

@@ -112,10 +112,12 @@ def row(visitor: Session, entry: Entry) -> None:
                 with small:
                     st.image(picture, width=96, alt=f"Overlay of the first map: {entry.title}")
             with words:
-                st.markdown(f"**{plain(entry.title)}** &nbsp;·&nbsp; {plain(entry.model)}")
+                st.markdown(f"**{plain(_title(entry))}** &nbsp;·&nbsp; {plain(entry.model)}")
+                if sentence := _answer(entry):
+                    st.markdown(plain(_cut(sentence)))
                 st.caption(plain(f"{when(entry.created)} · {_methods(entry.methods)}"))
                 if entry.note:
-                    st.text(entry.note if len(entry.note) <= 200 else f"{entry.note[:199]}…")
+                    st.text(_cut(entry.note))
             with act:
                 st.button("Open", key=f"open {name}", on_click=_open, args=(visitor, name), width="stretch")
         with act:
@@ -130,7 +132,35 @@ def when(created: str) -> str:
 
 
 def _methods(names: Sequence[str]) -> str:
-    return ", ".join(name.replace("_", " ") for name in names)
+    """Methods by their labels; by their names as long as labels would take seconds to import."""
+
+    def word(name: str) -> str:
+        return xai.METHODS[name].label if cached.is_warm() and name in xai.METHODS else name.replace("_", " ")
+
+    return ", ".join(map(word, names)) or "no maps"
+
+
+def _title(entry: Entry) -> str:
+    """The target of a record, or the label of a probe."""
+    name = entry.title.replace(" ", "_")
+    return xai.PROBES[name].label if entry.kind == "probe" and name in xai.PROBES else entry.title
+
+
+def _answer(entry: Entry) -> str:
+    """The first sentence of what a probe found."""
+    from xai_core.seal import Damage
+    from xai_core.verification import read_manifest
+
+    if entry.kind != "probe":
+        return ""
+    try:
+        return str(read_manifest(entry.folder)["sentences"][0])
+    except (Damage, KeyError, IndexError, TypeError):
+        return ""  # opening the record says what is wrong with it
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 # ---- one record ----------------------------------------------------------------------------------------------------
@@ -158,6 +188,13 @@ def opened(visitor: Session, folder: Path) -> None:
         )  # fmt: skip
     report = visitor.reports.get(folder.name)
     if isinstance(record, Finding):
+        with restore:
+            st.button(
+                "Open in Bias probes", key="restore", icon=":material/replay:", type="primary",
+                on_click=_probe_again, args=(visitor, record),
+            )  # fmt: skip
+        if visitor.probing.address is not None and (menu := visitor.menu.get("bias_probes")):
+            st.switch_page(menu)
         found(record, folder, report)
     else:
         with restore:
@@ -226,9 +263,10 @@ def contents(record: Record | Finding, report: Report | None) -> None:
         _asked(record)
     else:
         _maps(record)
-    with st.expander(f"Files: {len(manifest['files'])}", icon=":material/folder:"):
+    with st.expander(f"Files: {len(manifest['files']) + 1}, with the manifest", icon=":material/folder:"):
         status = {file.name: WORDS[file.status] for file in report.files} if report else {}
         rows = ["| File | Status | Bytes | SHA-256 |", "|:--|:--|--:|:--|"]
+        rows += [f"| manifest.json | {status.get('manifest.json', 'not verified')} | | lists the others |"]
         rows += [
             f"| {plain(f['name'])} | {status.get(f['name'], 'not verified')} | {f['bytes']:,} | `{f['sha256']}` |"
             for f in manifest["files"]
@@ -338,6 +376,16 @@ def _open(visitor: Session, name: str) -> None:
     visitor.opened = name
     if not name:
         state.write_address({})
+
+
+@errors.kept
+def _probe_again(visitor: Session, record: Finding) -> None:
+    """Ask again what a finding answers; the page takes it up."""
+    from pages.shared import probe_link
+
+    visitor.began = True
+    visitor.ask(probe_link.question(record))
+    visitor.probing.address = probe_link.words(record)
 
 
 @errors.kept

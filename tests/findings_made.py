@@ -181,6 +181,7 @@ GROUPS: tuple[tuple[str, int, float | None], ...] = (
     ("not said", 4, None),
 )
 REGIONS = ("eyes", "mouth", "border")
+FEW = "not tested: fewer than 10 pictures to compare"
 
 
 def group_finding(groups: Sequence[tuple[str, int, float | None]] = GROUPS, methods: Sequence[str] = NAMES) -> Finding:
@@ -209,12 +210,12 @@ def group_finding(groups: Sequence[tuple[str, int, float | None]] = GROUPS, meth
                 "group": group,
                 "reference": groups[0][0],
                 "n": n + groups[0][1],
-                "small": small,
                 **around(known, 11, "difference"),
                 **around(None if known is None else 1 + known / 10, 0.8, "ratio"),
                 "p": None if known is None else 0.0015 if known > 10 else 0.62,
                 "p_adjusted": None if known is None else 0.003 if known > 10 else 0.62,
                 "detectable": None if known is None else 16.0,
+                "note": FEW if small else "",
             }
         )
         for region in REGIONS:
@@ -233,7 +234,7 @@ def group_finding(groups: Sequence[tuple[str, int, float | None]] = GROUPS, meth
                         "p_adjusted": None if shift is None else 0.0024 if shift > 3 else 1.0,
                         "detectable": None if shift is None else 4.0,
                         "matched": True,
-                        "small": small,
+                        "note": FEW if small else "",
                     }
                 )
     for group, n, _ in groups:
@@ -276,7 +277,7 @@ def group_finding(groups: Sequence[tuple[str, int, float | None]] = GROUPS, meth
                 p_adjusted="p, corrected",
                 detectable="Could have been found (points)",
                 n="Pictures",
-                small="Too few",
+                note="Note",
             ),
             differences,
         ),
@@ -306,7 +307,7 @@ def group_finding(groups: Sequence[tuple[str, int, float | None]] = GROUPS, meth
                 detectable="Could have been found (points)",
                 matched="Matched",
                 n="Pictures",
-                small="Too few",
+                note="Note",
             ),
             shifts,
         ),
@@ -320,9 +321,60 @@ def group_finding(groups: Sequence[tuple[str, int, float | None]] = GROUPS, meth
     )
 
 
+def trend_finding(methods: Sequence[str] = NAMES) -> Finding:
+    """Four buckets of pictures by a number: errors fall along it, and maps of one method leave the border."""
+    made = group_finding([(f"{low} to {low + 25}", 30 + low, 0.3 - low / 400) for low in (0, 25, 50, 75)], methods)
+    trends = [
+        {
+            "measure": "share" if method else "error_rate",
+            "method": method,
+            "region": region,
+            **around(value, 0.1, "correlation"),
+            "p": 0.001 if value < -0.2 else 0.4,
+            "p_adjusted": 0.006 if value < -0.2 else 1.0,
+            "detectable": 0.21,
+            "n": 270,
+            "note": "",
+        }
+        for method, region, value in [
+            ("", "", -0.3),
+            *((method, one, -0.24 if one == "border" else 0.02) for method in methods for one in REGIONS),
+        ]
+    ]
+    table = words(
+        measure="Measure",
+        method="Method",
+        region="Region",
+        correlation_="Rank correlation with intensity",
+        p="p",
+        p_adjusted="p, corrected",
+        detectable="Detectable correlation",
+        n="Pictures",
+        note="Note",
+    )
+    tables = {name: made.tables[name] for name in ("rates", "regions")}
+    return finding(
+        "groups",
+        "expression_intensity",
+        ("Error rate falls with intensity: rank correlation -0.30 (-0.40 to -0.20, n = 270), p = 0.006.",),
+        {**tables, "trends": Table.of("Trends along intensity", table, trends)},
+        pictures=270,
+        methods=tuple(one for one in METHODS if one["name"] in methods),
+    )
+
+
 # ---- a shortcut ------------------------------------------------------------------------------------------------------
 
-VERDICTS = ("used and shown", "used, not shown", "not used, but lit up", "not used, not lit up", "cannot be shown")
+VERDICTS = (
+    "used and shown",
+    "used, not shown",
+    "not used, but lit up",
+    "not used, not lit up",
+    "used, map not decided",
+    "not used, map not decided",
+    "use not decided",
+    "cannot be shown",
+)
 ARTEFACTS = (
     ("marker", 21.0, True),
     ("ruler", 0.4, False),
@@ -353,7 +405,7 @@ def shortcut_finding(artefacts: Sequence[tuple[str, float | None, bool | None]] 
         for number, method in enumerate(NAMES):
             hidden = artefact == "tint" or used is None
             detected = None if hidden else bool(used) if not number else place == 1
-            verdict = VERDICTS[4] if hidden else VERDICTS[(0 if detected else 1) if used else (2 if detected else 3)]
+            verdict = VERDICTS[-1] if hidden else VERDICTS[(0 if detected else 1) if used else (2 if detected else 3)]
             maps.append(
                 {
                     "artefact": artefact,

@@ -17,10 +17,11 @@ from xai_core.challenge_effects import sign_flip
 from xai_core.errors import SettingError
 from xai_core.models import Model
 from xai_core.probes import Subject
-from xai_core.records import Finding, Image, Prediction
-from xai_core.statistics import holm
-from xai_core.surroundings import ALONG, OUTSIDE, change, place
+from xai_core.records import Finding, Image
+from xai_core.statistics import holm, mean_of
+from xai_core.surroundings import ALONG, place
 
+OUTSIDE, OUTSIDE_EVIDENCE = "outside the object", "outside the marked evidence"
 OBJECT = np.zeros((SIDE, SIDE), bool)
 OBJECT[4:28, 4:16] = True  # on the left
 
@@ -52,7 +53,7 @@ def picture(seed: int, mask: np.ndarray | None = OBJECT) -> Subject:
     pixels = np.random.default_rng(seed).integers(0, 60, size=(SIDE, SIDE, 3)).astype(np.uint8)
     pixels[OBJECT] += 130
     pixels[8:24, 22:26] = 120  # something in the background, not of the border's colour
-    return Subject(1, Image(pixels, f"{seed:064d}"), mask=mask)
+    return Subject(1, Image(pixels, f"{seed:064d}"), parts={} if mask is None else {"object": mask})
 
 
 def pictures(count: int = 12, mask: np.ndarray | None = OBJECT) -> list[Subject]:
@@ -80,7 +81,9 @@ def test_a_network_that_reads_the_background_alone_is_exposed(reads_the_backgrou
     assert row(found)["null"] == 1 - 24 * 12 / 32**2
     assert row(found)["p_adjusted"] == 2 * 2 / 2**12  # all signs alike, or all turned; two regions
     assert "the probabilities move by" in found.sentences[0]
-    assert found.sentences[1].startswith("Saliency lies outside the object more than chance: 100% (100 to 100)")
+    assert found.sentences[1].startswith(
+        "Saliency lies outside the object more than chance: 100.0 % (95 % interval 100.0"
+    )
 
 
 def test_a_network_that_reads_the_object_alone_is_not(reads_the_object: Model) -> None:
@@ -89,8 +92,10 @@ def test_a_network_that_reads_the_object_alone_is_not(reads_the_object: Model) -
     assert (prediction["change"], prediction["flip_rate"], prediction["n"]) == (0, 0, 12)
     assert row(found)["share"] == 0
     assert row(found)["difference"] == -71.875
-    assert "the probabilities move by 0.0 points" in found.sentences[0]
-    assert "and 0 of 12 decisions flip" in found.sentences[0]
+    assert found.sentences[0] == (
+        "With all that lies outside the object painted in the colour of the border, the probabilities do not move and "
+        "0 of 12 decisions flip (n = 12)."
+    )
     assert found.sentences[1].startswith("Saliency lies outside the object less than chance")
 
 
@@ -176,17 +181,35 @@ def test_p_is_corrected_over_methods_and_regions(reads_the_background: Model) ->
     assert len(found.sentences) == 1 + 4 + 1
 
 
-def says(logits: Sequence[float] | np.ndarray, task: str = "single label") -> Prediction:
-    return Prediction(("a", "b", "c"), np.array(logits, np.float32), {"task": task}, "")
-
-
-def test_how_far_probabilities_move_is_half_of_what_all_of_them_move() -> None:
-    one, other = says(np.log([0.5, 0.3, 0.2])), says(np.log([0.2, 0.3, 0.5]))
-    assert change(one, other) == pytest.approx(30)
-    assert change(one, one) == 0
-    some, others = says([0, 0, 0], "multi label"), says([np.log(3), 0, 0], "multi label")
-    assert change(some, others) == pytest.approx(25)
-    assert change(says([1, 2, 3], "regression"), says([0, 0, 0], "regression")) is None
+def test_how_far_probabilities_move_is_counted_by_hand_from_two_answers(reads_the_background: Model) -> None:
+    [subject] = pictures(1)
+    pixels = subject.image.pixels.copy()
+    edge = np.ones((SIDE, SIDE), bool)
+    edge[2:-2, 2:-2] = False  # 5 % of 32 pixels
+    pixels[~OBJECT] = np.rint(np.median(pixels[edge], axis=0))
+    before, after = (
+        xai.predict(reads_the_background, image).probabilities.astype(float)
+        for image in (subject.image, Image(pixels, "1"))
+    )
+    [line] = asked(reads_the_background, [subject], None).tables["prediction"].lines()
+    assert line["change"] == pytest.approx(50 * sum(abs(a - b) for a, b in zip(before, after, strict=True)))
+    labels = xai.wrap_model(
+        Reads(~OBJECT), labels=["a", "b", "c"], task="multi label", input_size=(3, SIDE, SIDE), mean=(0.5,) * 3,
+        std=(0.25,) * 3, device="cpu",
+    )  # fmt: skip
+    before, after = (
+        xai.predict(labels, image).probabilities.astype(float) for image in (subject.image, Image(pixels, "1"))
+    )
+    for name, index in (("a", 0), ("c", 2)):  # of the label that is asked about
+        [line] = asked(labels, [subject], None, target=name).tables["prediction"].lines()
+        assert line["change"] == pytest.approx(100 * abs(before[index] - after[index]))
+    value = xai.wrap_model(
+        Reads(~OBJECT), labels=["a", "b", "c"], task="regression", input_size=(3, SIDE, SIDE), mean=(0.5,) * 3,
+        std=(0.25,) * 3, device="cpu",
+    )  # fmt: skip
+    [line] = asked(value, [subject], None, target="a").tables["prediction"].lines()
+    assert (line["change"], line["flip_rate"], line["n"]) == (None, None, 0)
+    assert "no probabilities" in asked(value, [subject], None, target="a").sentences[0]
 
 
 # The object, and bad input
@@ -194,8 +217,8 @@ def test_how_far_probabilities_move_is_half_of_what_all_of_them_move() -> None:
 
 def test_where_nobody_marked_the_object_it_is_estimated_shown_and_said(reads_the_background: Model) -> None:
     found = asked(reads_the_background, [*pictures(4), *pictures(8, mask=None)[4:]])
-    assert [line["source"] for line in found.tables["pictures"].lines()[::2]] == ["marked in the data"] * 4 + [
-        "estimated from its colours"
+    assert [line["source"] for line in found.tables["pictures"].lines()[::2]] == ["object, marked in the data"] * 4 + [
+        "object, estimated from its colours"
     ] * 4
     assert "on 4 of 8 pictures" in found.sentences[-2]
     assert [frame.caption for frame in found.frames][3:5] == [
@@ -207,7 +230,25 @@ def test_where_nobody_marked_the_object_it_is_estimated_shown_and_said(reads_the
         assert frame.region is not None
         assert np.array_equal(frame.region, OBJECT)
         assert frame.values is not None
-    assert row(found)["source"] == "marked in the data: 4, estimated from its colours: 4"
+    assert row(found)["source"] == "object, estimated from its colours: 4; object, marked in the data: 4"
+
+
+def test_the_object_comes_before_marked_evidence_which_is_never_called_object(reads_the_object: Model) -> None:
+    evidence = np.zeros((SIDE, SIDE), bool)
+    evidence[8:12, 6:10] = True  # a part of the object
+    both = [replace(one, mask=evidence) for one in pictures(8)]
+    assert row(asked(reads_the_object, both))["share"] == 0
+    only = [replace(one, parts={}) for one in both]
+    found = asked(reads_the_object, only)
+    assert row(found, OUTSIDE_EVIDENCE)["share"] == pytest.approx(1 - 16 / (24 * 12))
+    assert "outside the marked evidence" in found.sentences[0]
+    assert "Saliency lies outside the marked evidence less than chance" in found.sentences[1]
+    assert found.frames[0].caption == "Picture 1: the marked evidence, marked in the data"
+    assert not any("object" in sentence for sentence in found.sentences)
+    assert {line["region"] for line in found.tables["pictures"].lines()} == {OUTSIDE_EVIDENCE, ALONG}
+    mixed = asked(reads_the_object, [*only[:4], *both[4:]])
+    assert "outside the object or marked evidence" in mixed.sentences[0]
+    assert {line["region"] for line in mixed.tables["pictures"].lines()} == {OUTSIDE, OUTSIDE_EVIDENCE, ALONG}
 
 
 def test_the_mask_is_not_looked_at_where_an_estimate_is_wanted(reads_the_object: Model) -> None:
@@ -237,14 +278,62 @@ def test_a_picture_without_a_mask_or_without_an_object_is_left_out(reads_the_obj
         "Picture 1: No object could be told from its ground: the picture has one colour. Give a mask.",
     )
     found = asked(reads_the_object, [*pictures(2), picture(2, None)], object="marked")
-    assert found.left_out == ("Picture 3: It has no mask that marks its object.",)
+    assert found.left_out == ("Picture 3: It has no mask that marks its object or its evidence.",)
 
 
 def test_few_pictures_are_said_to_be_too_few(reads_the_background: Model) -> None:
     found = asked(reads_the_background, pictures(1))
-    assert found.sentences[1].endswith("1 pictures are too few to tell that from chance.")
+    assert found.sentences[0].startswith("With all that lies outside the object")
+    assert " points and the decision " in found.sentences[0]
+    assert "1 of 1" not in found.sentences[0]
+    assert found.sentences[1].endswith("; too few pictures to tell: 7 or more are needed (n = 1).")
     assert row(found)["share_low"] is None
     assert row(found)["detectable"] is None
+
+
+def test_six_pictures_can_pass_one_test_and_not_two(reads_the_background: Model) -> None:
+    # Of 6 pictures the smallest p is 2/64 = .03125, times two tests .0625: no difference whatever could be found.
+    found = asked(reads_the_background, pictures(6))
+    assert row(found)["p_adjusted"] == pytest.approx(0.0625)
+    assert row(found)["detectable"] is None
+    assert row(found)["note"] == "too few pictures to tell: 7 or more are needed"
+    assert all(
+        one.endswith("; too few pictures to tell: 7 or more are needed (n = 6).") for one in found.sentences[1:3]
+    )
+    assert not any("could have shown" in sentence for sentence in found.sentences)
+    assert "more than chance" in asked(reads_the_background, pictures(7)).sentences[1]
+
+
+def test_what_would_have_been_found_needs_pictures_that_scatter() -> None:
+    from xai_core.surroundings import _detectable
+
+    some = np.random.default_rng(2).normal(0, 5, 12)
+    assert _detectable(some[:6], 1) is not None
+    assert [_detectable(some[:n], 2) is None for n in (0, 1, 6, 7)] == [True, True, True, False]
+    assert _detectable(np.full(12, 0.1 + 0.2), 2) is None
+
+
+def test_a_change_that_is_none_is_not_called_strange(reads_the_object: Model, reads_the_background: Model) -> None:
+    assert "strange" not in asked(reads_the_object, pictures(5)).sentences[0]
+    assert "strange" in asked(reads_the_background, pictures(5)).sentences[0]
+
+
+def test_intervals_are_drawn_with_the_seed_that_was_asked_for(reads_the_object: Model) -> None:
+    wide = np.zeros((SIDE, SIDE), bool)
+    subjects = []
+    for number, one in enumerate(pictures(8)):
+        own = wide.copy()
+        own[4:28, : 6 + number] = True
+        subjects.append(replace(one, parts={"object": own}))
+    for seed in (0, 5):
+        found = asked(reads_the_object, subjects, seed=seed)
+        own = [line for line in found.tables["pictures"].lines() if line["region"] == OUTSIDE]
+        line = row(found)
+        expected = mean_of([one["share"] for one in own], seed)
+        assert (line["share_low"], line["share_high"]) == (expected.low, expected.high)
+        [prediction] = found.tables["prediction"].lines()
+        expected = mean_of([one["change"] for one in own], seed)
+        assert (prediction["change_low"], prediction["change_high"]) == (expected.low, expected.high)
 
 
 def test_maps_that_show_nothing_have_no_share_and_that_is_said() -> None:
@@ -252,7 +341,8 @@ def test_maps_that_show_nothing_have_no_share_and_that_is_said() -> None:
     assert row(found)["share"] is None
     assert row(found)["p_adjusted"] is None
     assert row(found)["note"] == "undefined on every picture"
-    assert "nothing above zero" in found.sentences[1]
+    assert found.sentences[1] == "Saliency has nothing above zero on any picture, so no share of it lies anywhere."
+    assert found.sentences[2].startswith("Where a map lies is no proof")
 
 
 def test_predictions_alone_may_be_asked_about(reads_the_background: Model) -> None:
@@ -278,7 +368,7 @@ def fourfold(pixels: np.ndarray) -> np.ndarray:
 
 def test_a_large_upload_is_asked_about_as_the_model_sees_it(reads_the_background: Model) -> None:
     subjects = [
-        replace(one, image=Image(fourfold(one.image.pixels), one.image.sha256), mask=fourfold(OBJECT))
+        replace(one, image=Image(fourfold(one.image.pixels), one.image.sha256), parts={"object": fourfold(OBJECT)})
         for one in pictures(5)
     ]
     assert row(asked(reads_the_background, subjects))["share"] == pytest.approx(1)

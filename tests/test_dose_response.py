@@ -114,7 +114,9 @@ def test_rates_and_probabilities_of_every_dose_are_those_counted_by_hand() -> No
 
 def test_a_wilson_interval_stands_beside_the_flips_and_none_beside_a_single_picture() -> None:
     # 2 of 8: Wilson, by its formula with z = 1.96, is 7.1 % to 59.1 %.
-    line = found(bright(), [grey(level) for level in (140, 140, *[10] * 6)], brightness()).tables["doses"].lines()[-1]
+    line = (
+        found(bright(), [grey(level) for level in (140, 141, *range(10, 16))], brightness()).tables["doses"].lines()[-1]
+    )
     assert (line["flip_rate_low"], line["flip_rate_high"]) == pytest.approx((0.0715, 0.5907), abs=1e-3)
     line = found(bright(), [grey(140)], brightness()).tables["doses"].lines()[-1]
     assert (line["flip_rate"], line["flip_rate_low"], line["probability_high"]) == (1.0, None, None)
@@ -393,7 +395,30 @@ def test_pictures_without_a_mask_take_no_part_in_the_share_outside_it(cnn: Model
     own = [line["background_change"] for line in finding.tables["pictures"].lines() if line["dose"] == 0.4]
     assert own[3:] == [None, None]
     assert finding.tables["doses"].lines()[-1]["background_change"] == pytest.approx(np.mean(own[:3]))
-    assert any("that outside the object, where it is marked (3 of 5 pictures), by" in one for one in finding.sentences)
+    where = "where it is marked (3 of 5 pictures), by"
+    assert any(f"that outside the marked evidence, {where}" in one for one in finding.sentences)
+    assert not any("object" in one for one in finding.sentences)
+
+
+def test_the_marked_object_comes_before_the_evidence_and_each_is_called_by_its_name(cnn: Model) -> None:
+    evidence, thing = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), bool)
+    evidence[12:16, 12:16] = thing[4:28, 4:28] = True
+    images = [textured(seed) for seed in range(3)]
+    changes = {}
+    for name, pictures in {
+        "evidence": [Subject(0, image, mask=evidence) for image in images],
+        "object": [Subject(0, image, parts={"object": thing}) for image in images],
+        "both": [Subject(0, image, mask=evidence, parts={"object": thing}) for image in images],
+        "mixed": [Subject(0, images[0], mask=evidence), Subject(0, images[1], parts={"object": thing})],
+    }.items():
+        finding = found(cnn, pictures, brightness(steps=2), method="saliency")
+        changes[name] = finding.tables["doses"].lines()[-1]["background_change"]
+        [said] = [one for one in finding.sentences if "centre of mass" in one]
+        called = {"evidence": "marked evidence", "mixed": "object or the marked evidence"}.get(name, "object")
+        assert f", that outside the {called} by" in said
+        marked = [line["marked"] for line in finding.tables["flips"].lines()]
+        assert marked == (["marked evidence", "object"] if name == "mixed" else [called] * 3)
+    assert changes["both"] == changes["object"] != changes["evidence"]
 
 
 def test_a_mask_moves_along_to_where_its_pixels_are() -> None:
@@ -448,7 +473,7 @@ def test_a_picture_without_the_part_is_left_out_and_said(eyes: np.ndarray) -> No
     assert [line["picture"] for line in finding.tables["flips"].lines()] == [2, 3]
     assert finding.pictures == tuple(grey(level).sha256 for level in (100, 90))
     assert finding.left_out == ("Picture 1: No face was found in this picture. Draw a box around the eyes.",)
-    assert "Where the part (eyes) is was marked in the data in 2 of 2 pictures." in finding.sentences
+    assert finding.sentences[-1] == "The eyes were marked in the data in 2 of 2 pictures."
     assert {line["part"] for line in finding.tables["flips"].lines()} == {"marked in the data"}
     with pytest.raises(SettingError, match=r"No picture can be asked.* No face was found"):
         found(bright(), [grey(0), grey(0)], PartPatch())
@@ -459,8 +484,8 @@ def test_frames_show_the_first_picture_as_the_model_saw_it_with_the_part_marked(
     finding = found(cnn, [grey(0), picture, textured(4)], PartPatch(steps=2), method="saliency")
     assert [frame.caption for frame in finding.frames] == [
         "Original",
-        "Patch on the right 0.5 of the half",
-        "Patch on the right 1 of the half",
+        "Patch on the right 0.5",
+        "Patch on the right 1",
     ]
     assert np.array_equal(finding.frames[0].pixels, cnn.preprocessing.view(picture))
     assert not finding.frames[2].pixels[eyes].any()
@@ -468,7 +493,7 @@ def test_frames_show_the_first_picture_as_the_model_saw_it_with_the_part_marked(
     assert np.array_equal(finding.frames[0].values, own.values)  # type: ignore[arg-type]
     lines = [line for line in finding.tables["pictures"].lines() if line["picture"] == 2]
     for frame, line in zip(finding.frames, lines, strict=True):
-        assert np.array_equal(frame.region, eyes)  # type: ignore[arg-type]
+        assert frame.region is None if not line["dose"] else np.array_equal(frame.region, eyes)  # type: ignore[arg-type]
         assert frame.facts["dose"] == line["dose"]
         assert frame.facts["probability"] == line["probability"]
         assert frame.facts["predicted"] == line["predicted"]
@@ -476,6 +501,18 @@ def test_frames_show_the_first_picture_as_the_model_saw_it_with_the_part_marked(
     without = found(cnn, [picture], brightness(steps=2))
     assert [frame.values for frame in without.frames] == [None] * 3
     assert np.array_equal(without.frames[0].pixels, cnn.preprocessing.view(picture))
+    assert [frame.region for frame in without.frames] == [None] * 3
+
+
+def test_the_region_of_a_frame_is_what_was_covered_and_not_the_whole_part(cnn: Model) -> None:
+    patch = cast(Perturbation, xai.PROBES.build({"name": "patch", "steps": 2}))
+    [original, weak, strong] = found(cnn, [Subject(0, grey(7), box=(4.0, 4.0, 28.0, 28.0))], patch).frames
+    assert original.region is None
+    for frame, side in ((weak, 24 * math.sqrt(0.5)), (strong, 24)):
+        assert frame.region is not None
+        rows, columns = np.nonzero(frame.region)
+        assert (rows.min(), columns.min()) == (math.floor(16 - side / 2),) * 2
+        assert (rows.max(), columns.max()) == (math.ceil(16 + side / 2) - 1,) * 2
 
 
 def test_a_strongest_dose_of_nothing_is_refused() -> None:
@@ -491,7 +528,7 @@ def test_sentences_count_what_flips_and_where_half_have() -> None:
     said = found(bright(), [grey(level) for level in levels], brightness()).sentences
     assert said[0] == "Brightness +0.4 of full white: 7 of 8 decisions flip (88 %, 95 % interval 53 to 98 %)."
     # The fourth to flip, of grey 135, does so at 0.6 - 135/255 = 0.0706; the first at 0.0118; brackets are 0.005 wide.
-    half = "Half have flipped by +0.075 of full white (95 % interval +0.01 to above +0.4); 1 of 8 never flips."
+    half = "Half have flipped at +0.075 (95 % interval +0.01 to above +0.4); 1 of 8 never flips."
     assert said[1] == half
     assert "the probability of class 0 changes in the mean by −" in said[2]
 
@@ -499,15 +536,15 @@ def test_sentences_count_what_flips_and_where_half_have() -> None:
 def test_where_nothing_flips_sentences_say_what_would_have_shown() -> None:
     said = found(bright(threshold=2.0), [textured(seed) for seed in range(12)], brightness()).sentences
     assert said[0] == (
-        "Brightness: no decision of 12 flips at any dose up to +0.4 of full white; with n = 12, a flip rate above 22 % "
-        "would have shown."
+        "Brightness: no decision of 12 flips at any of the 5 doses up to +0.4 of full white; with n = 12, a flip "
+        "rate above 22 % would have shown."
     )
 
 
 def test_fewer_than_half_and_those_that_come_back_are_said() -> None:
-    said = found(wrapped(Band()), [grey(100), *[grey(240)] * 5], brightness()).sentences
+    said = found(wrapped(Band()), [grey(100), *map(grey, range(236, 241))], brightness()).sentences
     assert said[0].startswith("Brightness +0.4 of full white: 0 of 6 decisions flip (0 %, 95 % interval 0 to 39 %)")
-    assert said[1].startswith("Fewer than half flip on the way, the first by +0.")
+    assert said[1].startswith("Fewer than half flip on the way, the first at +0.")
     assert said[1].endswith(": 5 of 6 never flip.")
     assert said[2] == "1 of those that flip on the way is back at the strongest dose."
 
@@ -529,18 +566,81 @@ def test_of_a_single_picture_only_that_picture_is_spoken_of() -> None:
     assert said[-1] == "This is one picture: it says nothing of others."
     assert not any("interval" in sentence for sentence in said)
     kept = found(bright(), [grey(10)], brightness()).sentences
-    assert kept[0] == "Brightness: the decision, class 0, stays at every dose up to +0.4 of full white."
+    assert kept[0] == ("Brightness: the decision, class 0, flips at none of the 5 doses up to +0.4 of full white.")
 
 
 def test_a_map_that_stays_while_the_decision_goes_is_pointed_out_and_the_other_way_round() -> None:
     images = [xai.read_image(png_of(photograph(SIDE, left))) for left in (100, 130)]
     control = found(bright(threshold=0.85), images, brightness(0.6), method="centre_gaussian").sentences
-    assert any("the decision flips while the map by" in one and "stays nearly the same" in one for one in control)
+    [said] = [one for one in control if "stays nearly the same" in one]
+    assert said.startswith("In 2 of 2 pictures, ")
+    assert "+0.6, the decision flips and the probability changes by 5 points or more while the map by" in said
+    assert said.endswith(": there it does not show what the prediction does.")
     kept = found(bright(threshold=2), images, brightness(0.02), method="sobel_edges").sentences
-    assert not any("the decision flips while" in one or "becomes another" in one for one in kept)
+    assert not any("the decision flips and" in one or "becomes another" in one for one in kept)
     moving = found(bright(threshold=5), [textured(seed) for seed in range(3)], Shuffled(), method="sobel_edges")
-    assert any("In 3 of 3 pictures the map by Sobel edges" in one and "becomes another" in one
+    assert any("In 3 of 3 pictures, " in one and "the map by Sobel edges becomes another" in one
                for one in moving.sentences), moving.sentences  # fmt: skip
+
+
+def test_a_map_that_stays_at_a_tie_is_not_accused() -> None:
+    # Grey 151 and 152 are .592 and .596, four levels more .608 and .612: decisions flip, by less than two points.
+    levels, methods = [grey(152), grey(151)], "centre_gaussian"
+    gentle = found(wrapped(Gentle()), levels, brightness(4 / 255, steps=2), method=methods)
+    last = gentle.tables["doses"].lines()[-1]
+    assert last["flip_rate"] == 1
+    assert -2 < last["probability_change"] < 0
+    assert not any("stays nearly the same" in one for one in gentle.sentences)
+    steep = found(bright(), levels, brightness(40 / 255, steps=2), method=methods)
+    assert any("In 2 of 2 pictures, " in one and "stays nearly the same" in one for one in steep.sentences)
+
+
+class Gentle(Bright):
+    """As Bright, a tenth as steep."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) / 10
+
+
+# ---- doses that change nothing -----------------------------------------------------------------------------------
+
+
+def test_a_picture_that_the_strongest_dose_leaves_as_it_is_does_not_count() -> None:
+    levels = [255, 100, 120, 140]
+    finding = found(bright(), [grey(level) for level in levels], brightness())
+    assert finding.left_out == ("Picture 1: Brightness +0.4 changes no pixel of it.",)
+    assert "of 3 decisions flip" in finding.sentences[0]
+    assert {line["n"] for line in finding.tables["doses"].lines()} == {3}
+    assert finding.passes.forward <= 3 * (6 + HALVINGS)  # nothing was asked about the white one
+    with pytest.raises(SettingError, match=r"No picture can be asked about brightness.*changes no pixel of it"):
+        found(bright(), [grey(255)], brightness())
+    with pytest.raises(SettingError, match="changes no pixel"):  # half a level of 255
+        found(bright(), [grey(100), grey(90)], brightness(0.001))
+
+
+def test_doses_that_give_one_picture_are_one_dose_and_that_is_said() -> None:
+    crop = cast(Perturbation, xai.PROBES.build({"name": "crop", "strongest": 5.0, "steps": 5}))
+    finding = found(bright(), [textured(1), textured(2)], crop)  # of 32: 0.32, 0.64, 0.96, 1.28, 1.6 pixels
+    own = [line["repeats"] for line in finding.tables["pictures"].lines() if line["picture"] == 1]
+    assert own == [False, True, False, True, True, False]
+    said = "In 2 of 2 pictures a dose gives the same picture, to the byte, as the one before: the two are one dose."
+    assert said in finding.sentences
+    assert not any("one dose" in one for one in found(bright(), [grey(100)], brightness()).sentences)
+
+
+def test_where_doses_give_one_picture_a_flip_is_halved_without_asking_again() -> None:
+    one_level = brightness(2 / 255, steps=2)  # 153 is still below 0.6 of full white, 154 is not
+    finding = found(bright(), [grey(152)], one_level)
+    [line] = finding.tables["flips"].lines()
+    assert flips_at(152, line["flip_high"])
+    assert not flips_at(152, line["flip_low"])
+    assert finding.passes.forward == 3  # every halving gives 153 or 154, which are known
+
+
+def test_brackets_of_flips_are_rounded_as_doses_are() -> None:
+    for line in found(bright(), [grey(140), grey(100)], brightness(0.3, steps=7)).tables["flips"].lines():
+        assert line["flip_low"] == round(line["flip_low"], 9)
+        assert line["flip_high"] == round(line["flip_high"], 9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -558,7 +658,19 @@ class Shuffled(RightPatch):
 
 
 def test_amounts_have_a_sign_only_where_either_is_allowed() -> None:
-    assert amount(brightness(), 0.4) == "+0.4 of full white"
-    assert amount(brightness(), -0.25) == "−0.25 of full white"
-    assert amount(brightness(), 0.0) == "0 of full white"
-    assert amount(RightPatch(), 0.5) == "0.5 of the half"
+    assert amount(brightness(), 0.4, whole=True) == "+0.4 of full white"
+    assert amount(brightness(), -0.25) == "−0.25"
+    assert amount(brightness(), 0.0) == "0"
+    assert amount(RightPatch(), 0.5) == "0.5"
+    assert amount(RightPatch(), 0.5, whole=True) == "0.5 of the half"
+    crop, blur = (cast(Perturbation, xai.PROBES.build(name)) for name in ("crop", "blur"))
+    assert amount(crop, 25) == amount(crop, 25, whole=True) == "25 % a side"
+    assert (amount(blur, 2), amount(blur, 2, whole=True)) == ("2 %", "2 % of the shorter side")
+    resolution, gamma = (cast(Perturbation, xai.PROBES.build(name)) for name in ("resolution", "gamma"))
+    assert [amount(resolution, dose) for dose in (1, 2)] == ["1 halving", "2 halvings"]
+    assert amount(gamma, -1) == "−1 doubling"
+
+
+def test_what_a_dose_is_a_share_of_is_said_once() -> None:
+    said = found(bright(), [grey(level) for level in range(100, 112)], brightness(), method="saliency").sentences
+    assert sum(one.count("of full white") for one in said) == 1

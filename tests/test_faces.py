@@ -16,7 +16,7 @@ from xai_core import faces, read_image
 from xai_core.demo import face
 from xai_core.errors import ModelError, PictureError, SettingError
 from xai_core.faces import PROPORTIONS, Box, Face, find_faces, parts_of
-from xai_core.parts import part_of
+from xai_core.parts import WHOLE, marked_object, part_of
 from xai_core.probes import Subject
 from xai_core.records import Image
 
@@ -261,6 +261,7 @@ def test_a_drawn_box_is_the_patch_itself() -> None:
 def test_without_a_box_the_patch_may_be_anywhere_or_where_the_data_say() -> None:
     part = part_of(blank(), "patch")
     assert part.box == (0, 0, 60, 80)
+    assert part.source == WHOLE
     assert part.mask.all()
     assert part_of(blank(parts={"patch": marked(3, 4, 9, 8)}), "patch").box == (3, 4, 9, 8)
 
@@ -273,6 +274,19 @@ def test_masks_in_the_data_come_before_the_detector_by_their_exact_name() -> Non
     np.testing.assert_array_equal(part.mask, eyes)
     marker = part_of(blank(parts={"marker": marked(1, 2, 3, 4)}), "marker")
     assert marker.box == (1, 2, 3, 4)
+
+
+def test_the_object_is_what_is_marked_as_such_or_else_the_evidence_by_its_own_name() -> None:
+    thing, evidence = marked(1, 2, 30, 40), marked(5, 5, 9, 9)
+    both = marked_object(blank(parts={"object": thing}, mask=evidence))
+    assert both is not None
+    np.testing.assert_array_equal(both[0], thing)
+    assert both[1] == "object"
+    alone = marked_object(blank(mask=evidence, parts={"eyes": thing}))
+    assert alone is not None
+    np.testing.assert_array_equal(alone[0], evidence)
+    assert alone[1] == "marked evidence"
+    assert marked_object(blank(parts={"eyes": thing})) is None
 
 
 def test_a_part_without_a_mask_is_placed_in_a_face_that_has_one() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests import findings_made
 from xai_core.errors import RecordError
 from xai_core.finding_files import finding_json
 from xai_core.records import Finding, Frame, Table
+from xai_core.seal import MANIFEST, sealed
 from xai_core.store import list_records, zip_record
 
 MADE = {
@@ -28,13 +31,25 @@ MADE = {
 @pytest.fixture(params=MADE)
 def finding(request: pytest.FixtureRequest) -> Finding:
     made: Finding = MADE[request.param]()
-    return made
+    return dataclasses.replace(made, notes=("Picture 1 is asked about without the mask.",), note="Looked at twice.")
 
 
 def test_what_was_found_comes_back_as_it_was(finding: Finding, tmp_path: Path) -> None:
     again = xai.open_record(xai.save(finding, tmp_path / "record"))
     assert isinstance(again, Finding)
-    for name in ("kind", "pictures", "sentences", "left_out", "seed", "seconds", "passes", "note", "probe", "model"):
+    for name in (
+        "kind",
+        "pictures",
+        "sentences",
+        "left_out",
+        "notes",
+        "seed",
+        "seconds",
+        "passes",
+        "note",
+        "probe",
+        "model",
+    ):
         assert getattr(again, name) == getattr(finding, name), name
     assert [dict(one) for one in again.methods] == [dict(one) for one in finding.methods]
     assert dict(again.tables) == dict(finding.tables)
@@ -111,3 +126,26 @@ def test_a_frame_checks_itself() -> None:
     frame = Frame("x", pixels, np.zeros((4, 5), np.float32), np.zeros((4, 5), bool))
     with pytest.raises(ValueError, match="read-only"):
         frame.pixels[0] = 1
+
+
+def test_a_record_that_somebody_made_up_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder = xai.save(findings_made.dose_finding(), tmp_path / "record")
+    whole = (folder / "finding.json").read_bytes()
+    said = json.loads(whole)
+    for made_up in (
+        b"[" * 200_000,
+        b"{}",
+        json.dumps({**said, "kind": "zzz"}).encode(),
+        json.dumps({**said, "left_out": "abc"}).encode(),
+        json.dumps({**said, "frames": [{**said["frames"][0], "facts": {"dose": 1e999}}, *said["frames"][1:]]}).encode(),
+        json.dumps({**said, "tables": {"doses": {"title": "T", "words": [["a", "A"]], "rows": [[[1]]]}}}).encode(),
+    ):
+        (folder / "finding.json").write_bytes(made_up)
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        for file in manifest["files"]:
+            if file["name"] == "finding.json":
+                file |= {"bytes": len(made_up), "sha256": hashlib.sha256(made_up).hexdigest()}
+        (folder / MANIFEST).write_bytes(sealed(manifest))
+        assert xai.verify(folder).ok
+        with pytest.raises(RecordError, match="Cannot open record"):
+            xai.open_record(folder)

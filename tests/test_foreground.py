@@ -106,8 +106,8 @@ def test_it_agrees_with_a_slow_derivation() -> None:
     ("pixels", "words"),
     [
         (np.full((64, 64, 3), 90, np.uint8), "one colour"),
-        (painted(disc(radius=0.05)), "covers 1% of the picture"),
-        (painted(np.pad(np.ones((94, 94), bool), 1)), "covers 100% of the picture"),
+        (painted(disc(radius=0.05)), "covers 0.8 % of the picture"),
+        (painted(np.pad(np.ones((94, 94), bool), 1)), "covers 100.0 % of the picture"),
     ],
     ids=["nothing", "next to nothing", "all but a thin frame"],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import combinations, product
 
 import numpy as np
@@ -15,8 +16,10 @@ from xai_core.group_statistics import (
     NO_PICTURE,
     NO_SPREAD,
     NO_STRATUM,
+    TOO_FEW,
     Difference,
     adjusted,
+    detectable_rate,
     differences,
     quantile_strata,
     rate_differences,
@@ -55,6 +58,21 @@ def slowly(values: np.ndarray, group: np.ndarray, strata: np.ndarray) -> float:
     return total / weights
 
 
+def slow_t(values: np.ndarray, group: np.ndarray, strata: np.ndarray) -> float:
+    """That over its standard error, from the variance of each group within strata."""
+    labels, total, error = sorted(set(strata.tolist())), 0.0, 0.0
+    for some in (group, ~group):
+        cells = [values[(strata == stratum) & some] for stratum in labels]
+        variance = sum(((cell - cell.mean()) ** 2).sum() for cell in cells) / sum(len(cell) - 1 for cell in cells)
+        for stratum, cell in zip(labels, cells, strict=True):
+            a, b = int((group & (strata == stratum)).sum()), int((~group & (strata == stratum)).sum())
+            error += variance * (a * b / (a + b)) ** 2 / len(cell)
+    for stratum in labels:
+        a, b = int((group & (strata == stratum)).sum()), int((~group & (strata == stratum)).sum())
+        total += a * b / (a + b)
+    return slowly(values, group, strata) / (math.sqrt(error) / total)
+
+
 # ---- the statistic and its p ---------------------------------------------------------------------------------------
 
 
@@ -65,36 +83,37 @@ def test_the_difference_is_the_weighted_mean_of_differences_within_strata() -> N
     assert one(values, group).value == pytest.approx(values[group].mean() - values[~group].mean())
 
 
-def test_p_is_that_of_all_rearrangements_within_strata() -> None:
+def test_p_is_that_of_t_over_all_rearrangements_within_strata() -> None:
     values = np.array([0.0, 1, 4, 1, 3, 0, 2, 2, 7, 5])
     strata = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     group = np.array([0, 0, 0, 1, 1, 0, 0, 0, 1, 1], bool)
-    observed, beyond, ways = slowly(values, group, strata), 0, 0
+    beyond = plain = ways = 0
     for first, second in product(combinations(range(5), 2), combinations(range(5, 10), 2)):
         other = np.isin(np.arange(10), [*first, *second])
-        beyond, ways = beyond + (abs(slowly(values, other, strata)) >= abs(observed) - 1e-12), ways + 1
-    exact = beyond / ways
+        beyond += abs(slow_t(values, other, strata)) >= abs(slow_t(values, group, strata)) - 1e-12
+        plain += abs(slowly(values, other, strata)) >= abs(slowly(values, group, strata)) - 1e-12
+        ways += 1
+    mixed = np.random.default_rng(0).permutation(10)
     assert ways == 100
-    assert 0.02 < exact < 0.3
-    assert one(values, group, strata).p == pytest.approx(
-        exact, abs=4 * math.sqrt(exact * (1 - exact) / 1999) + 1 / 2000
-    )
+    assert beyond != plain
+    assert one(values[mixed], group[mixed], strata[mixed]).p == beyond / 100
 
 
-def test_p_is_that_of_scipy_where_nothing_is_matched() -> None:
+@pytest.mark.parametrize("n", [11, 24])
+def test_p_is_that_of_scipy_where_nothing_is_matched(n: int) -> None:
+    """Of Welch's t; 11 pictures can be divided in 330 ways, which are all counted, 24 in too many."""
     chance = np.random.default_rng(2)
-    values, group = chance.normal(size=30) ** 3, np.arange(30) < 11
-    group_values, others = values[group] + 0.8, values[~group]
+    values, group = chance.normal(size=n) ** 3 + 1.4 * (np.arange(n) < 4), np.arange(n) < 4
     expected = stats.permutation_test(
-        (group_values, others),
-        lambda a, b, axis: np.abs(a.mean(axis=axis) - b.mean(axis=axis)),
+        (values[group], values[~group]),
+        lambda a, b, axis: np.abs(stats.ttest_ind(a, b, axis=axis, equal_var=False).statistic),
         alternative="greater",
         vectorized=True,
-        n_resamples=9999,
+        n_resamples=20000,
         rng=np.random.default_rng(3),
     ).pvalue
-    found = one(np.concatenate([group_values, others]), np.arange(30) < 11).p
-    assert found == pytest.approx(expected, abs=0.04)
+    assert 0.02 < expected < 0.6
+    assert one(values, group).p == pytest.approx(expected, abs=1e-12 if n == 11 else 0.05)
 
 
 def test_many_numbers_are_tested_as_each_alone() -> None:
@@ -255,6 +274,18 @@ def test_groups_that_do_not_vary_have_a_p_but_neither_an_interval_nor_a_standard
     assert (found.low, found.standardised, found.detectable, found.note) == (None, None, None, NO_SPREAD)
 
 
+def test_strata_that_do_not_vary_have_a_large_p_where_their_means_do_not_differ() -> None:
+    strata = np.repeat([0, 1], 12)
+    found = one(strata.astype(float), np.tile([True, False], 12), strata)
+    assert (found.value, found.p, found.note) == (0.0, 1.0, NO_SPREAD)
+
+
+def test_a_group_with_one_picture_per_stratum_has_neither_a_p_nor_an_interval() -> None:
+    found = one(np.arange(30.0) ** 2, np.arange(30) % 5 == 0, np.arange(30) // 5)
+    assert found.value is not None
+    assert (found.p, found.low, found.detectable, found.note) == (None, None, None, TOO_FEW)
+
+
 def test_only_what_was_tested_belongs_to_the_family() -> None:
     raised = adjusted([Difference(p=0.02), Difference(p=None), Difference(p=0.03)])
     assert [found.p_adjusted for found in raised] == [0.04, None, 0.04]
@@ -278,6 +309,24 @@ def test_groups_at_random_differ_at_the_level_of_the_test_and_no_more(few_shuffl
         values = chance.beta(2, 5, size=40)  # shares are skewed
         found += (one(values, chance.permutation(40) < 13).p or 0) <= 0.05
     assert within(found, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("n", "sd", "others", "sd_of_others", "bins"),
+    [(10, 3, 100, 1, 1), (100, 3, 10, 1, 1), (20, 3, 40, 1, 1), (20, 3, 100, 1, 5)],
+)
+def test_groups_of_one_mean_that_vary_differently_differ_at_the_level_of_the_test(
+    few_shuffles: None, n: int, sd: float, others: int, sd_of_others: float, bins: int
+) -> None:
+    """And p says what the interval says, but for the edge between them."""
+    chance, found, apart, group = np.random.default_rng(21), 0, 0, np.arange(n + others) < n
+    strata = np.arange(n + others) % bins
+    for _ in range(REPEATS):
+        here = one(strata + chance.normal(size=n + others) * np.where(group, sd, sd_of_others), group, strata)
+        found += (here.p or 0) <= 0.05
+        apart += ((here.p or 0) <= 0.05) != (here.low > 0 or here.high < 0)
+    assert within(found, 0.05, tolerance=0.015)
+    assert apart < 0.04 * REPEATS
 
 
 def confounded(chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -331,18 +380,97 @@ def test_a_difference_of_the_detectable_size_is_found_in_four_of_five_sets(few_s
     assert within(found, 0.8, tolerance=0.03)
 
 
-def test_a_difference_of_rates_of_the_detectable_size_is_found_in_four_of_five_sets(few_shuffles: None) -> None:
-    chance, found, group = np.random.default_rng(18), 0, np.arange(120) < 48
-
-    def drawn(more: float) -> Difference:
-        values = (chance.random(120) < 0.3 + more * (group - 0.4)).astype(float)
-        return rate_differences(values[:, None], group, chance, 1)[0]
-
-    size = float(np.mean([drawn(0).detectable for _ in range(50)]))
-    assert size == pytest.approx(2.8016 * math.sqrt(0.3 * 0.7 / 28.8), rel=0.05)
+@pytest.mark.parametrize(("n", "tests"), [(5, 1), (5, 6), (10, 30)])
+def test_a_difference_between_few_pictures_of_the_detectable_size_is_found_in_four_of_five_sets(
+    few_shuffles: None, n: int, tests: int
+) -> None:
+    chance, group, found = np.random.default_rng(22), np.arange(2 * n) < n, 0
+    size = np.median([one(chance.normal(size=2 * n), group, None, tests).detectable for _ in range(100)])
     for _ in range(REPEATS):
-        found += (drawn(size).p or 0) <= 0.05
-    assert within(found, 0.8, tolerance=0.04)
+        found += (one(chance.normal(size=2 * n) + size * group, group, None, tests).p or 0) * tests <= 0.05
+    assert within(found, 0.8, tolerance=0.03)
+
+
+@pytest.mark.parametrize(("n", "others", "most"), [(5, 5, 6), (4, 5, 6), (3, 6, 4)])
+def test_nothing_is_detectable_where_the_smallest_p_does_not_pass_holm(n: int, others: int, most: int) -> None:
+    """252 ways, two of which mirror each other; 126; 84."""
+    chance, group = np.random.default_rng(23), np.arange(n + others) < n
+    values = chance.normal(size=n + others) + 100 * group
+    for tests in (most, most + 1):
+        found = one(values, group, None, tests)
+        assert (found.detectable is not None) == (found.p * tests <= 0.05) == (tests == most)
+
+
+# ---- rates ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def p_of_tables(n: int, others: int) -> np.ndarray:
+    """(n + 1, others + 1) p of a permutation test of the difference of rates, summed over scipy's hypergeometric."""
+    p = np.empty((n + 1, others + 1))
+    for a, b in product(range(n + 1), range(others + 1)):
+        k = np.arange(max(0, a + b - others), min(n, a + b) + 1)
+        far = np.abs(k / n - (a + b - k) / others) >= abs(a / n - b / others) - 1e-9
+        p[a, b] = stats.hypergeom.pmf(k, n + others, a + b, n)[far].sum()
+    return p
+
+
+def power_of(n: int, others: int, tests: int, rates: np.ndarray | list[float], rate_of_others: float) -> np.ndarray:
+    """By the rate of the group."""
+    found = p_of_tables(n, others) * tests <= 0.05
+    of_a = stats.binom.pmf(np.arange(n + 1), n, np.array(rates)[:, None])
+    return of_a @ found @ stats.binom.pmf(np.arange(others + 1), others, rate_of_others)
+
+
+SIZES = [(5, 5), (10, 10), (20, 20), (20, 100), (50, 50)]
+
+
+def test_p_of_rates_is_that_of_all_ways_to_divide_the_pictures() -> None:
+    for a, b in product(range(6), range(8)):
+        values, group = np.concatenate([np.arange(5) < a, np.arange(7) < b]).astype(float), np.arange(12) < 5
+        [found] = rate_differences(values[:, None], group, np.random.default_rng(0), 1)
+        assert (found.p is None) == (a + b in (0, 12))
+        if found.p is not None:
+            others = [values[list(chosen)].sum() for chosen in combinations(range(12), 5)]
+            far = [abs(one / 5 - (a + b - one) / 7) >= abs(a / 5 - b / 7) - 1e-9 for one in others]
+            assert found.p == pytest.approx(np.mean(far))
+
+
+@pytest.mark.parametrize("tests", [1, 3, 8])
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.1, 0.3, 0.5])
+@pytest.mark.parametrize(("n", "others"), SIZES)
+def test_the_detectable_difference_of_rates_is_the_smallest_that_is_found_in_four_of_five_sets(
+    n: int, others: int, rate: float, tests: int
+) -> None:
+    size = detectable_rate(n, others, rate, tests)
+    smallest = []
+    for way, most in ((1, 1 - rate), (-1, rate)):
+        steps = np.linspace(0, most, 400)
+        smallest += list(steps[power_of(n, others, tests, rate + way * steps, rate) >= 0.8][:1])
+    assert (size is None) == (not smallest)
+    if size is not None:
+        assert size == pytest.approx(max(smallest), abs=0.003)
+        ends = [end for end in (rate - size, rate + size) if 0 <= end <= 1]
+        assert power_of(n, others, tests, ends, rate).min() == pytest.approx(0.8, abs=0.005)
+
+
+@pytest.mark.parametrize(("n", "others"), SIZES[1:])
+def test_what_is_said_of_a_set_holds_for_the_rate_that_it_was_drawn_from(n: int, others: int) -> None:
+    """Of 10, 20 or more pictures with no error, one or a few: no less than 3 in 4, where Fisher's p is the test."""
+    for rate, tests in product((0.02, 0.05, 0.1, 0.3), (1, 3)):
+        values = np.concatenate([np.zeros(n), np.arange(others) < round(rate * others)]).astype(float)
+        [found] = rate_differences(values[:, None], np.arange(n + others) < n, np.random.default_rng(0), tests)
+        if found.detectable is not None:
+            ends = [end for end in (rate - found.detectable, rate + found.detectable) if 0 <= end <= 1]
+            assert ends
+            assert power_of(n, others, tests, ends, rate).min() > 0.74
+
+
+def test_no_difference_of_rates_is_promised_where_none_could_be_found() -> None:
+    assert detectable_rate(5, 5, 0.1, 8) is None
+    assert detectable_rate(5, 5, 0.5, 1) is None
+    assert detectable_rate(20, 20, 0.0, 1) == pytest.approx(stats.beta.ppf(0.8, 5, 16), abs=1e-3)  # 5 : 0
+    assert detectable_rate(20, 20, 0.95, 1) == pytest.approx(detectable_rate(20, 20, 0.05, 1))
 
 
 # ---- trends ---------------------------------------------------------------------------------------------------------
@@ -362,15 +490,47 @@ def test_a_trend_is_scipys_rank_correlation_and_its_p() -> None:
 
 
 def test_trends_keep_their_level_and_the_detectable_one_is_found_in_four_of_five_sets(few_shuffles: None) -> None:
-    chance, wrong, found = np.random.default_rng(20), 0, 0
+    chance, wrong, found, covered = np.random.default_rng(20), 0, 0, 0
     for _ in range(REPEATS):
         along, noise = chance.normal(size=(2, 50))
         none = trends(noise[:, None], along, chance, 1)[0]
         wrong += (none.p or 0) <= 0.05
-        rho = 2 * math.sin(
-            math.pi * (none.detectable or 0) / 6
-        )  # Pearson's, of normal numbers with that rank correlation
-        values = rho * along + math.sqrt(1 - rho**2) * noise
-        found += (trends(values[:, None], along, chance, 1)[0].p or 0) <= 0.05
+        truth = none.detectable or 0
+        rho = 2 * math.sin(math.pi * truth / 6)  # Pearson's, of normal numbers with that rank correlation
+        here = trends((rho * along + math.sqrt(1 - rho**2) * noise)[:, None], along, chance, 1)[0]
+        found += (here.p or 0) <= 0.05
+        covered += here.low <= truth <= here.high
     assert within(wrong, 0.05)
     assert within(found, 0.8, tolerance=0.04)
+    assert within(covered, 0.95, tolerance=0.01)
+
+
+@pytest.mark.parametrize(("errors", "tests"), [(1, 1), (2, 1), (3, 1), (3, 10), (10, 1), (25, 8)])
+def test_no_trend_is_promised_that_so_few_errors_cannot_have(errors: int, tests: int) -> None:
+    """Of 50: were all of them at one end, that would be the largest correlation, and its p the smallest."""
+    along, values = np.arange(50.0), (np.arange(50) < errors).astype(float)
+    [sorted_] = trends(values[:, None], along, np.random.default_rng(0), tests)
+    [mixed] = trends(np.random.default_rng(1).permutation(values)[:, None], along, np.random.default_rng(0), tests)
+    assert abs(sorted_.correlation) == pytest.approx(abs(stats.spearmanr(along, values).statistic))
+    assert (mixed.detectable or 0) == pytest.approx(sorted_.detectable or 0, rel=0.05)
+    if errors < 3 or (errors == 3 and tests == 10):
+        assert mixed.detectable is None
+    else:
+        assert sorted_.p * tests <= 0.05
+        assert 0.3 < mixed.detectable <= abs(sorted_.correlation)
+
+
+def test_the_interval_of_a_trend_holds_zero_exactly_where_its_p_is_above_the_level(few_shuffles: None) -> None:
+    """Of few and of many errors, and of numbers; which may be so or so near the edge."""
+    chance, found = np.random.default_rng(24), 0
+    for _ in range(100):
+        n, rho = int(chance.integers(10, 40)), chance.uniform(0, 0.6)
+        along = chance.normal(size=n)
+        number = rho * along + math.sqrt(1 - rho**2) * chance.normal(size=n)
+        values = np.stack([number, number > 0.3, number > 1.3], axis=1).astype(float)
+        for here in trends(values, along, chance, 1):
+            if here.p is not None:
+                assert (here.p <= 0.05) == (here.low > 0 or here.high < 0)
+                assert -1 <= here.low <= here.correlation <= here.high <= 1
+                found += here.p <= 0.05
+    assert 40 < found < 250

@@ -12,17 +12,21 @@ import torch
 from scipy import stats
 from torch import nn
 
+import xai_core as xai
 from tests.conftest import SIDE, png_of, wrapped
 from xai_core.cases import read_cases
 from xai_core.errors import PictureError, SettingError
+from xai_core.group_answers import p_words
+from xai_core.group_comparison import bins_for
 from xai_core.grouping import grouping
 from xai_core.images import Preprocessing
 from xai_core.models import Model
 from xai_core.probes import Part, Subject
 from xai_core.probing import probe
 from xai_core.records import Case, Finding, Image
-from xai_core.regions import BORDER, EVIDENCE, LEFT, TOP, regions_of
+from xai_core.regions import BORDER, EVIDENCE, QUADRANTS, regions_of
 
+LEFT, TOP = {QUADRANTS[0], QUADRANTS[2]}, set(QUADRANTS[:2])
 MAP = "input_x_gradient"  # of the networks below: what is bright, where they look
 
 
@@ -89,9 +93,8 @@ def differing(found: Finding) -> set[str]:
 
 def test_a_network_that_follows_the_object_looks_left_and_right_and_is_not_called_unfair(everywhere: Model) -> None:
     found = probe(everywhere, two_sided(), "groups", MAP, column="site", reference="left")
-    assert differing(found) == {LEFT}
-    [line] = lines(found, "shifts", region=LEFT)
-    assert line["difference"] == pytest.approx(-100, abs=1)
+    assert differing(found) == set(QUADRANTS)
+    assert sum(lines(found, "shifts", region=one)[0]["difference"] for one in LEFT) == pytest.approx(-100, abs=1)
     assert found.sentences[0].startswith("No difference found between the groups of site in error rate")
     assert any("by itself no sign that the model treats these groups differently" in one for one in found.sentences)
     assert not any("bias" in one.lower() for one in found.sentences)
@@ -135,7 +138,7 @@ def test_matching_takes_away_what_only_the_certainty_explains() -> None:
     model = wrapped(Bright(certainty=0.02))
     plain = probe(model, given, "groups", MAP, column="site", matched=False)
     matched = probe(model, given, "groups", MAP, column="site", bins=3)
-    assert differing(plain) == {TOP}
+    assert differing(plain) == LEFT  # whose upper part gains what the lower loses
     assert differing(matched) == set()
     assert {line["matched"] for line in lines(matched, "shifts")} == {True}
     assert lines(matched, "shifts")[0]["effective_n"] < lines(plain, "shifts")[0]["effective_n"]
@@ -172,7 +175,7 @@ def test_rates_are_those_of_fairlearn(left_only: Model) -> None:
     ).by_group
     for line in lines(found, "rates"):
         for rate in theirs.columns:
-            assert line[rate] == pytest.approx(theirs.loc[line["group"], rate]), (line["group"], rate)
+            assert line[rate] == pytest.approx(100 * theirs.loc[line["group"], rate]), (line["group"], rate)
 
 
 def test_rates_by_hand(left_only: Model) -> None:
@@ -181,7 +184,8 @@ def test_rates_by_hand(left_only: Model) -> None:
     found = probe(left_only, given, "groups", None, column="site", positive="class 0", smallest=5)
     line = lines(found, "rates", group="a")[0]
     rates = [line[key] for key in ("error_rate", "true_positive_rate", "false_positive_rate", "selection_rate")]
-    assert rates == pytest.approx([3 / 12, 6 / 8, 1 / 4, 7 / 12])
+    assert rates == pytest.approx([100 * 3 / 12, 100 * 6 / 8, 100 * 1 / 4, 100 * 7 / 12])
+    assert all("(%)" in found.tables["rates"].words[key] for key in ("error_rate", "mean_probability"))
     assert [line[f"n_{key}"] for key in ("error_rate", "true_positive_rate", "false_positive_rate")] == [12, 8, 4]
     fewer = lines(found, "differences", rate="false_positive_rate")[0]
     assert (fewer["p"], fewer["detectable"]) == (None, None)
@@ -200,10 +204,10 @@ def test_a_threshold_is_the_operating_point_of_the_positive_class() -> None:
         explained = [line["explained"] for line in lines(one, "pictures")]
         selected = [line["predicted"] == "class 0" for line in lines(one, "pictures")]
         if threshold:
-            assert selected == [p >= 0.9 and c == "class 0" for p, c in zip(prediction, explained, strict=True)]
+            assert selected == [p >= 90 and c == "class 0" for p, c in zip(prediction, explained, strict=True)]
             assert 0 < sum(selected) < sum(line["predicted"] == "class 0" for line in lines(found[0.0], "pictures"))
         assert [line["right"] for line in lines(one, "pictures")] == selected
-    assert "class 0 is decided on where its probability is 0.9 or more." in " ".join(found[0.9].sentences)
+    assert "class 0 is predicted where its probability is 90 % or more;" in " ".join(found[0.9].sentences)
 
 
 def test_small_groups_are_shown_and_not_tested(everywhere: Model) -> None:
@@ -213,7 +217,7 @@ def test_small_groups_are_shown_and_not_tested(everywhere: Model) -> None:
     assert 0 < small["n"] < 10
     assert small["error_rate"] is not None
     assert all(line["p"] is None for name in ("differences", "shifts") for line in lines(found, name, group="c"))
-    assert all(line["p"] is not None for line in lines(found, "shifts", group="b", region=LEFT))
+    assert all(line["p"] is not None for one in QUADRANTS for line in lines(found, "shifts", group="b", region=one))
     assert any(one.startswith("Shown but not tested") and f"c ({small['n']})" in one for one in found.sentences)
 
 
@@ -235,9 +239,188 @@ def test_two_settings_of_a_method_are_told_apart_and_corrected_together(everywhe
     names = [MAP, "integrated_gradients 2", "integrated_gradients 3"]
     assert list(dict.fromkeys(line["method"] for line in lines(found, "shifts"))) == names
     shifts = lines(found, "shifts")
-    assert len(shifts) == 9
+    assert len(shifts) == 15
     assert [line["region"] for line in shifts if line["p"] is None] == [BORDER] * 3  # nothing bright is ever there
-    assert shifts[0]["p_adjusted"] == pytest.approx(6 * shifts[0]["p"])
+    assert min(line["p_adjusted"] for line in shifts if line["p"]) == pytest.approx(
+        12 * min(line["p"] for line in shifts if line["p"])
+    )
+
+
+# ---- what is said ----------------------------------------------------------------------------------------------------
+
+
+def sited(**rows: list[tuple[str, str]]) -> list[Subject]:
+    """Sides and labels of pictures by their site."""
+    return subjects((side, label, {"site": site}) for site, some in rows.items() for side, label in some)
+
+
+RIGHT, WRONG = ("left", "class 0"), ("", "class 0")  # of a network that looks everywhere
+
+
+def test_a_rate_that_cannot_be_tested_is_said_with_the_group_and_its_number(everywhere: Model) -> None:
+    given = sited(a=[RIGHT] * 14 + [("", "class 1")] * 12, b=[RIGHT] * 3 + [("", "class 1")] * 14, c=[RIGHT] * 12)
+    sentences = probe(everywhere, given, "groups", None, column="site", positive="class 0", reference="a").sentences
+    [said] = [one for one in sentences if one.startswith("Not tested")]
+    assert said == (
+        "Not tested: true positive rate of class 0 for b (3 pictures, fewer than 10) and false positive rate of class "
+        "0 for c (one of the two groups has no picture with this number)."
+    )
+    [said] = [
+        one
+        for one in probe(everywhere, given, "groups", None, column="site", positive="class 2").sentences
+        if one.startswith("Not tested")
+    ]
+    assert said == "Not tested: true positive rate of class 2 (no picture is labelled class 2)."
+
+
+def test_what_is_found_of_one_group_does_not_hide_the_others(everywhere: Model) -> None:
+    given = sited(a=[RIGHT] * 20 + [WRONG] * 2, b=[WRONG] * 20 + [RIGHT] * 2, c=[RIGHT] * 19 + [WRONG] * 3)
+    found = probe(everywhere, given, "groups", None, column="site", reference="a")
+    assert found.sentences[0].startswith("Error rate: 90.9 % for b (n = 22) against 9.1 % for a (n = 22)")
+    assert "after Holm's correction over 2 rate × group tests." in found.sentences[0]
+    detectable = lines(found, "differences", group="c")[0]["detectable"]
+    assert found.sentences[1].startswith(
+        "No difference found between the groups of site in error rate (c) (1 comparison"
+    )
+    assert f"a difference of {detectable:.1f} points or more" in found.sentences[1]
+
+
+def test_regions_that_do_not_shift_are_summed_up_beside_those_that_do(everywhere: Model) -> None:
+    chance = np.random.default_rng(4)
+    given = []
+    for number in range(1, 61):
+        pixels = chance.integers(110, 146, (SIDE, SIDE, 3)).astype(np.uint8)
+        row, column = (chance.integers(4, 10) + 16 * chance.integers(2, size=2)).tolist()
+        row, site = (6, "a") if number % 2 else (row, "b")  # those of a lie above
+        pixels[row : row + 6, column : column + 6] = 250
+        pixels[28:, 28:] = chance.integers(146, 160)
+        given.append(Subject(number, Image(pixels, f"{number:064x}"), "class 0", {"site": site}))
+    found = probe(everywhere, given, "groups", MAP, column="site", reference="a", matched=False)
+    told = " ".join(found.sentences)
+    assert 0 < len(differing(found)) < 5
+    rest = [one for one in lines(found, "shifts") if one["p_adjusted"] is not None and one["p_adjusted"] > 0.05]
+    unclear = [one for one in rest if not one["difference_low"] <= 0 <= one["difference_high"]]
+    limit = max(one["detectable"] for one in rest if one not in unclear)
+    assert f"in where maps lie by the other {len(rest) - len(unclear)} of 5 tests" in told
+    assert f"a difference of {limit:.1f} points of the attribution or more" in told
+    assert "after Holm's correction over 5 region × method tests." in told
+    assert "Maps by Input × gradient: " in told
+
+
+def test_an_interval_beside_zero_is_told_where_the_correction_leaves_nothing_found(everywhere: Model) -> None:
+    alike = [RIGHT] * 23 + [WRONG]
+    given = sited(a=alike, b=[RIGHT] * 16 + [WRONG] * 8, c=alike, d=alike)
+    found = probe(everywhere, given, "groups", None, column="site", reference="a")
+    [line] = lines(found, "differences", group="b")
+    p = 3 * stats.fisher_exact([[8, 16], [1, 23]]).pvalue
+    assert line["p_adjusted"] == pytest.approx(p)
+    assert 0.05 < p < 0.1
+    assert line["difference_low"] > 0
+    assert found.sentences[0].startswith("Error rate: 33.3 % for b (n = 24) against 4.2 % for a (n = 24)")
+    assert f"not told from chance, p = {p:.2g} after Holm's correction over 3 rate × group tests" in found.sentences[0]
+    assert f"{line['difference_low']:+.1f} to {line['difference_high']:+.1f}, excludes 0." in found.sentences[0]
+    assert "in error rate (c, d) (2 comparisons with a)" in found.sentences[1]
+
+
+def test_maps_that_are_all_the_same_are_not_called_too_few(everywhere: Model) -> None:
+    given = subjects(("left", "class 0", {"site": "ab"[i % 2]}) for i in range(24))
+    for one in given:
+        one.image.pixels.setflags(write=True)
+        one.image.pixels[:] = given[0].image.pixels
+    sentences = probe(everywhere, given, "groups", MAP, column="site").sentences
+    assert "Nothing could be compared of where maps lie: every picture has the same." in sentences
+    assert not any("too few" in one for one in sentences)
+
+
+def test_words_are_those_of_a_reader(everywhere: Model) -> None:
+    found = probe(everywhere, mixed(), "groups", [MAP], column="site", positive="class 0")
+    assert found.tables["rates"].words["selection_rate"] == "Predicted class 0 (%)"
+    assert found.tables["regions"].words["share"] == "Share of attribution (%)"
+    assert not any(MAP in one or "selection" in one.lower() for one in found.sentences)
+    [families] = [one for one in found.sentences if one.startswith("p-values are corrected")]
+    assert "over 4 rate tests and, apart from these, over 4 region × method tests." in families
+    assert "nor is a probe for others that are asked before or after it" in families
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        *((0.054, "p = 0.054"), (0.0504, "p = 0.0504"), (0.0496, "p = 0.0496"), (0.05, "p = 0.05")),
+        *((0.00001, "p < 0.0001"), (0.2345, "p = 0.23"), (1.0, "p = 1")),
+    ],
+)
+def test_a_p_beside_the_level_is_not_rounded_onto_it(p: float, words: str) -> None:
+    assert p_words(p) == words
+
+
+# ---- labels that do not exclude one another --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.7])
+def test_a_positive_class_has_errors_where_labels_do_not_exclude_one_another(threshold: float) -> None:
+    model = xai.wrap_model(
+        Bright(certainty=0.05), labels=["class 0", "class 1", "class 2"], input_size=(3, SIDE, SIDE),
+        mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), name="several", device="cpu", task="multi label",
+    )  # fmt: skip
+    chance = np.random.default_rng(6)
+    given = [
+        Subject(i, picture(chance, "left", 200 + i), ("class 0", "healthy")[i % 3 == 0], {"site": "ab"[i % 2]})
+        for i in range(1, 49)
+    ]
+    found = probe(model, given, "groups", None, column="site", positive="class 0", threshold=threshold, smallest=5)
+    probabilities = [xai.predict(model, one.image).probabilities[0] for one in given]
+    chosen = np.array(probabilities) >= (threshold or 0.5)
+    true, group = np.array([one.label == "class 0" for one in given]), np.array([one.groups["site"] for one in given])
+    assert 5 < chosen.sum() < 43
+    for line in lines(found, "rates"):
+        own = group == line["group"]
+        assert line["error_rate"] == pytest.approx(100 * np.mean(chosen[own] != true[own]))
+        assert line["true_positive_rate"] == pytest.approx(100 * np.mean(chosen[own & true]))
+        assert line["false_positive_rate"] == pytest.approx(100 * np.mean(chosen[own & ~true]))
+    assert f"where its probability is {100 * (threshold or 0.5):g} % or more" in " ".join(found.sentences)
+    without = probe(model, given, "groups", None, column="site").sentences
+    assert any("Name a positive class to compare errors about it" in one for one in without)
+
+
+# ---- matching --------------------------------------------------------------------------------------------------------
+
+
+def test_what_matching_leaves_and_loses_is_counted_on_both_sides() -> None:
+    """The brighter the surer: the upper half of probabilities is of b alone."""
+    lights = {"a": [234] * 10 + [238] * 2, "b": [234] * 2 + [238] * 10 + [250] * 12}
+    chance = np.random.default_rng(9)
+    rows = [(site, light) for site, some in lights.items() for light in some]
+    given = [
+        Subject(i, picture(chance, "left", light), "class 0", {"site": site}) for i, (site, light) in enumerate(rows, 1)
+    ]
+    found = probe(
+        wrapped(Bright(certainty=0.01)), given, "groups", MAP, column="site", reference="b", bins=2, smallest=5
+    )
+    p, group = (np.array([line[key] for line in lines(found, "pictures")]) for key in ("probability", "group"))
+    assert len({line["explained"] for line in lines(found, "pictures")}) == 1
+    upper = p > np.median(p)
+    assert not (upper & (group == "a")).all()
+    kept = [(upper == half) for half in (False, True) if len(set(group[upper == half])) == 2]
+    lost = {one: sum((group == one) & ~np.any(kept, axis=0)) for one in "ab"}
+    apart = [(p[some & (group == "a")].mean() - p[some & (group == "b")].mean()) for some in kept]
+    size = [np.prod(n := [(some & (group == one)).sum() for one in "ab"]) / sum(n) for some in kept]
+    left, before = np.average(apart, weights=size), p[group == "a"].mean() - p[group == "b"].mean()
+    assert lost["b"] > 5
+    assert abs(left) < abs(before)
+    assert all(line["probability_left"] == pytest.approx(left) for line in lines(found, "shifts"))
+    [said] = [one for one in found.sentences if "bins of like probability," in one and one.startswith("Maps of")]
+    assert said.endswith(
+        f"a {left:+.1f} points ({before:+.1f} before), and {lost['a']} of its 12 pictures and {lost['b']} of the 24 of "
+        "b without a counterpart."
+    )
+    assert "within 2 bins" in said
+    assert "as many as suit" not in said
+
+
+def test_bins_grow_with_the_pictures_unless_they_are_set(everywhere: Model) -> None:
+    assert [bins_for(n) for n in (10, 50, 200, 1000, 4000, 10**6)] == [5, 5, 8, 14, 20, 20]
+    sentences = probe(everywhere, two_sided(), "groups", MAP, column="site").sentences
+    assert any("within 5 bins of like probability, as many as suit the number of pictures" in one for one in sentences)
 
 
 # ---- end to end, from a folder ---------------------------------------------------------------------------------------
@@ -274,10 +457,55 @@ def test_missing_values_are_left_out_and_counted(everywhere: Model, folder: Call
     cases = read_cases(folder("label,site", [*["class 0,a", "class 0,b"] * 10, "class 0,", "class 0, "]))
     found = probe(everywhere, cases, "groups", MAP, column="site", smallest=5)
     assert sum(line["n"] for line in lines(found, "rates")) == 20
-    assert any(one.startswith("2 of 22 pictures have no value under site") for one in found.sentences)
+    assert "2 of 22 pictures have no value under site (empty 2): they are left out." in found.sentences
     assert len(found.pictures) == 20
     assert [one for one in found.left_out if "no value under site" in one] == list(found.left_out)
     assert len(found.left_out) == 2
+
+
+@pytest.mark.parametrize("text", ["NA", "n/a", "NaN", "null", "Unknown", "?", "-", "", " "])
+def test_a_word_for_nothing_is_no_group_and_no_reference(everywhere: Model, text: str) -> None:
+    given = subjects(("left", "class 0", {"site": site}) for site in [*"ab" * 6, *[text] * 14])
+    found = probe(everywhere, given, "groups", None, column="site", smallest=5)
+    assert [(line["group"], line["n"]) for line in lines(found, "rates")] == [("a", 6), ("b", 6)]
+    shown = f"{text!r} 14" if text.strip() else "empty 14"
+    assert f"14 of 26 pictures have no value under site ({shown}): they are left out." in found.sentences
+    assert len(found.left_out) == 14
+    assert all(repr(text) in one for one in found.left_out) or not text.strip()
+
+
+def test_a_word_for_nothing_leaves_numbers_numbers(everywhere: Model) -> None:
+    ages = [*map(str, range(20, 60)), "unknown", "N/A"]
+    found = grouping([Case("", bytes, groups={"age": age}) for age in ages], "age", "tens")
+    assert found.groups == ("under 30", "30 to under 40", "40 to under 50", "50 and over")
+    assert len(grouping([Case("", bytes, groups={"age": age}) for age in ages], "age", "").groups) == 4
+    given = [*fading(), Subject(49, picture(np.random.default_rng(0)), "class 0", {"intensity": "NA"})]
+    along = probe(wrapped(Bright(certainty=0.02)), given, "expression_intensity", None, column="intensity")
+    assert {line["n"] for line in lines(along, "trends")} == {48}
+    assert "1 of 49 pictures have no value under intensity ('NA' 1): they are left out." in along.sentences
+
+
+def test_ways_to_write_a_value_are_one_group_as_most_often_written(everywhere: Model) -> None:
+    sexes = [*["Male"] * 5, *["male"] * 3, "MALE", *["female"] * 6]
+    given = subjects(("left", "class 0", {"sex": sex}) for sex in sexes)
+    found = probe(everywhere, given, "groups", None, column="sex", smallest=5, reference="MALE")
+    assert [(line["group"], line["n"]) for line in lines(found, "rates")] == [("Male", 9), ("female", 6)]
+    assert {line["reference"] for line in lines(found, "differences")} == {"Male"}
+    assert "Ways to write one value of sex count as one group: Male (male, MALE)." in found.sentences
+    assert banded(["1", "1.0", "2"]) == ("1", "2")
+
+
+def test_long_names_that_begin_alike_stay_apart(everywhere: Model) -> None:
+    begins = "Department of Radiology and Nuclear Medicine of the University Hospital "
+    sites = [f"{begins}{ward}" for ward in ("ward north", "ward south", f"{'x' * 20} ward north")]
+    given = subjects(("left", "class 0", {"site": site}) for site in sites * 6)
+    found = probe(everywhere, given, "groups", None, column="site", smallest=5, reference=sites[1])
+    names = [line["group"] for line in lines(found, "rates")]
+    assert len(set(names)) == 3
+    assert max(map(len, names)) <= 40
+    assert [line["n"] for line in lines(found, "rates")] == [6, 6, 6]
+    assert {line["reference"] for line in lines(found, "differences")} == {"Department of Radiol…l ward south"}
+    assert "3 groups of site with long names: the middle of the name is not shown." in found.sentences
 
 
 def test_labels_that_the_model_lacks_count_in_no_error(everywhere: Model, folder: Callable[..., Path]) -> None:
@@ -293,9 +521,9 @@ def test_labels_that_the_model_lacks_count_in_no_error(everywhere: Model, folder
 def test_marked_evidence_is_a_region(everywhere: Model, folder: Callable[..., Path]) -> None:
     cases = read_cases(folder("label,site,mask", ["class 0,left,mask.png", "class 0,right,mask.png"] * 8))
     found = probe(everywhere, cases, "groups", MAP, column="site", smallest=5)
-    half, evidence = (lines(found, "regions", group="left", region=name)[0] for name in (LEFT, EVIDENCE))
-    assert evidence["share"] == half["share"] == pytest.approx(1, abs=0.01)
-    assert evidence["null"] == 0.5
+    *half, evidence = (lines(found, "regions", group="left", region=name)[0] for name in (*LEFT, EVIDENCE))
+    assert evidence["share"] == pytest.approx(sum(one["share"] for one in half)) == pytest.approx(100, abs=1)
+    assert [one["null"] for one in (*half, evidence)] == [25, 25, 50]
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -337,7 +565,7 @@ def test_pictures_without_any_column_are_told_apart_from_a_wrong_name(everywhere
 
 
 def test_an_empty_column_is_said(everywhere: Model) -> None:
-    with pytest.raises(SettingError, match="The column site is empty for every picture"):
+    with pytest.raises(SettingError, match="The column site is empty or unknown for every picture"):
         probe(everywhere, subjects([("left", None, {"site": " "})] * 12), "groups", MAP, column="site")
 
 
@@ -380,11 +608,12 @@ def test_regions_lie_where_the_model_sees_them() -> None:
     mask[:, :32] = True
     subject = Subject(1, Image(np.zeros((32, 64, 3), np.uint8), ""), mask=mask, parts={"mouth": mask[:, ::-1]})
     found = regions_of(subject, Preprocessing((3, 32, 32), interpolation="nearest"))
-    assert list(found) == [LEFT, TOP, BORDER, EVIDENCE, "mouth"]
-    assert (found[EVIDENCE] == found[LEFT]).all()
-    assert (found["mouth"] == ~found[LEFT]).all()
-    assert found[TOP][:16].all()
-    assert not found[TOP][16:].any()
+    assert list(found) == [*QUADRANTS, BORDER, EVIDENCE, "mouth"]
+    left, top = (np.any([found[one] for one in some], axis=0) for some in (LEFT, TOP))
+    assert (found[EVIDENCE] == left).all()
+    assert (found["mouth"] == ~left).all()
+    assert top[:16].all()
+    assert not top[16:].any()
     assert found[BORDER].mean() == pytest.approx(1 - (26 / 32) ** 2)
 
 
@@ -404,8 +633,8 @@ def test_parts_of_a_face_are_regions_where_one_is_found(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("xai_core.parts.part_of", part_of)
     subject = Subject(1, Image(np.zeros((32, 32, 3), np.uint8), ""))
-    assert list(regions_of(subject, Preprocessing((3, 32, 32)), find_faces=True)) == [LEFT, TOP, BORDER, "eyes"]
-    assert list(regions_of(subject, Preprocessing((3, 32, 32)))) == [LEFT, TOP, BORDER]
+    assert list(regions_of(subject, Preprocessing((3, 32, 32)), find_faces=True)) == [*QUADRANTS, BORDER, "eyes"]
+    assert list(regions_of(subject, Preprocessing((3, 32, 32)))) == [*QUADRANTS, BORDER]
 
 
 # ---- expression intensity --------------------------------------------------------------------------------------------
@@ -431,7 +660,7 @@ def test_errors_that_fall_with_intensity_are_found_with_their_rank_correlation()
     assert rates == sorted(rates, reverse=True)
     assert len(rates) == 4
     assert found.sentences[0].startswith(("Error rate falls with intensity", "Probability of the explained class"))
-    assert {line["region"] for line in lines(found, "trends") if line["method"]} == {LEFT, TOP, BORDER}
+    assert {line["region"] for line in lines(found, "trends") if line["method"]} == {*QUADRANTS, BORDER}
 
 
 def test_without_a_column_pictures_are_ordered_by_the_models_own_probability() -> None:

@@ -12,7 +12,7 @@ from tests.conftest import png_of
 from xai_core.covering import laid, line, outline, rectangle, rounded
 from xai_core.demo import face
 from xai_core.demo.drawing import Drawing
-from xai_core.parts import part_of
+from xai_core.parts import WHOLE, part_of
 from xai_core.probes import Part, Perturbation, Subject
 from xai_core.probes.medical_mask import CLOTH, FOLD, LOOP
 from xai_core.probes.patch import GREY, PLACES
@@ -76,22 +76,34 @@ def test_what_lies_away_from_the_face_keeps_its_bytes(name: str, drawing: Drawin
 
 def test_a_patch_is_a_grey_rectangle_of_that_share_of_the_box() -> None:
     pixels = np.full((60, 80, 3), 7, np.uint8)
-    half = probe("patch").apply(pixels, 0.5, boxed(10, 20, 50, 40), CHANCE)
-    np.testing.assert_array_equal((half == GREY).all(2), boxed(20, 25, 40, 35).mask)
-    assert probe("patch").measure(half) == 20 * 10 / (60 * 80)
-    whole = probe("patch").apply(pixels, 1.0, boxed(10, 20, 50, 40), CHANCE)
+    quarter = probe("patch").apply(pixels, 0.25, boxed(10, 20, 50, 40), CHANCE)
+    np.testing.assert_array_equal((quarter == GREY).all(2), boxed(20, 25, 40, 35).mask)
+    assert probe("patch").measure(quarter) == 20 * 10 / (60 * 80)
+    whole = probe("patch", without_box=0.1).apply(pixels, 1.0, boxed(10, 20, 50, 40), CHANCE)
     np.testing.assert_array_equal((whole == GREY).all(2), boxed(10, 20, 50, 40).mask)
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_patch_grows_from_the_place_that_was_chosen(place: str) -> None:
     pixels = np.zeros((60, 80, 3), np.uint8)
-    whole = Part(np.ones((60, 80), bool), (0.0, 0.0, 80.0, 60.0), "the whole picture")
-    rows, columns = np.nonzero(probe("patch", place=place).apply(pixels, 0.25, whole, CHANCE).any(2))
+    rows, columns = np.nonzero(probe("patch", place=place).apply(pixels, 1 / 16, boxed(0, 0, 80, 60), CHANCE).any(2))
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (15, 20) or "t" in place or "left" in place
     assert rows.min() == (0 if "top" in place else 45 if "bottom" in place else rows.min())
     assert columns.min() == (0 if "left" in place else 60 if "right" in place else columns.min())
     assert len(rows) == pytest.approx(15 * 20, rel=0.15)
+
+
+@pytest.mark.parametrize(("share", "settings"), [(0.5, {}), (0.2, {"without_box": 0.2})])
+def test_without_a_box_the_strongest_patch_leaves_the_rest_of_the_picture(
+    share: float, settings: dict[str, float]
+) -> None:
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    part = part_of(Subject(1, xai.read_image(png_of(pixels))), "patch")
+    assert part.source == WHOLE
+    one = probe("patch", **settings)
+    for dose in one.doses():
+        covered = one.apply(pixels, dose, part, CHANCE).mean() / 128
+        assert covered == pytest.approx(dose * share, abs=0.004)
 
 
 def test_the_edge_of_a_patch_mixes_by_the_share_of_a_pixel() -> None:

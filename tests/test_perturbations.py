@@ -14,8 +14,9 @@ from scipy import ndimage
 
 import xai_core as xai
 from tests.conftest import photograph
+from xai_core.dose_sentences import amount
 from xai_core.errors import PictureError
-from xai_core.photometry import black_frame, detail
+from xai_core.photometry import black_frame, detail, spread
 from xai_core.probes import Part, Perturbation, colour_temperature
 from xai_core.probes.skin_tone import skin
 
@@ -318,3 +319,13 @@ def test_detail_and_frames_by_hand() -> None:
     assert black_frame(pixels) == pytest.approx(4 / 6)
     assert black_frame(np.pad(np.zeros((2, 2, 3), np.uint8), [(1, 1), (1, 1), (0, 0)], constant_values=9)) == 0
     assert detail(pixels[:1, :1]) == 0
+    assert spread(np.array([[[0, 0, 30], [20, 0, 30]]], np.uint8)) == pytest.approx(np.sqrt((10**2 + 0 + 0) / 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dose_in_a_sentence_is_a_number_with_a_short_unit(name: str) -> None:
+    probe = perturbation(name)
+    short = amount(probe, probe.strength)
+    assert len(short) <= 20, short
+    assert " of " not in short
+    assert amount(probe, probe.strength, whole=True).startswith(short)

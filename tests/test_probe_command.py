@@ -11,12 +11,12 @@ import pytest
 
 import xai_core as xai
 from tests.conftest import ROOT
-from xai_core.errors import PictureError
 from xai_core.records import Finding
 
 SAMPLES = ROOT / "assets" / "samples"
 FRACTURE = SAMPLES / "xray_simple_fracture_1.png"
 TWO = ("--data", SAMPLES, "--where", "label=sad")
+BAR = ("--probe", "eye_bar")
 LIGHT = ("--probe", "brightness", "--set", "steps=2")
 
 
@@ -87,9 +87,11 @@ def test_all_of_them_on_a_single_picture_says_which_need_a_set(said: Callable[..
         ((*TWO, *LIGHT, "--all"), "Name a probe with --probe, or ask all of them with --all."),
         ((*TWO, "--probe", "brightnes"), "Did you mean 'brightness'"),
         ((*TWO, "--probe", "brightness", "--set", "colum=sex"), "has no setting 'colum'"),
-        ((*TWO, *LIGHT, "--box", "1,2,3,4"), "--box is drawn on one picture"),
-        (("--image", str(FRACTURE), *LIGHT, "--box", "a box"), "is no box"),
-        (("--image", str(FRACTURE), *LIGHT, "--box", "9,9,3,3"), "does not lie in the picture"),
+        ((*TWO, *BAR, "--box", "1,2,3,4"), "--box is drawn on one picture"),
+        (("--image", str(FRACTURE), *BAR, "--box", "a box"), "is no box"),
+        (("--image", str(FRACTURE), *BAR, "--box", "9,9,3,3"), "does not lie in the picture"),
+        (("--image", str(FRACTURE), *LIGHT, "--box", "1,2,3,4"), "none of these probes asks about one"),
+        ((*TWO, *LIGHT, "--method", "none", "--layer", "layer1"), "none was named"),
         (("--image", str(FRACTURE), *LIGHT, "--where", "label=sad"), "choose among the pictures of a set"),
         ((*TWO, "--probe", "groups"), "needs"),
     ],
@@ -101,11 +103,8 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_that_is_not_there_is_named(tmp_path: Path) -> None:
-    from xai_core.probe_command import _pictures
-
-    with pytest.raises(PictureError, match=r"gone\.png cannot be read"):
-        _pictures(None, tmp_path / "gone.png", "", []).cases[0].read()
+def test_a_picture_that_is_not_there_is_named(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "gone.png cannot be read" in refused("--image", tmp_path / "gone.png", *LIGHT, "--out", tmp_path / "out")
 
 
 def test_ctrl_c_keeps_what_was_saved_and_says_so(

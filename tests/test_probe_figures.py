@@ -21,11 +21,29 @@ from tests.findings_made import (
     frame,
     group_finding,
     shortcut_finding,
+    trend_finding,
 )
 from xai_core import probe_figures
 from xai_core.colours import overlay, scale_of
 from xai_core.figures import png
-from xai_core.probe_panels import MOST_ROWS, SIGNS, Forest, Lines, Matrix, in_words, panels
+from xai_core.probe_panels import (
+    ANY,
+    HOLLOW_SAYS,
+    MOST_ROWS,
+    PALE_SAYS,
+    SIGNS,
+    UNCORRECTED_SAYS,
+    Forest,
+    Lines,
+    Matrix,
+    Row,
+    footnotes,
+    in_words,
+    p_said,
+    p_words,
+    panels,
+    span_of,
+)
 from xai_core.records import Finding, Table
 
 WIDE = "漢" * 9 + "W" * 60  # one that the font lacks, and its widest
@@ -35,6 +53,7 @@ MADE: dict[str, Callable[[], Finding]] = {
     "downwards": lambda: dose_finding(strongest=-0.4),
     "without maps": lambda: dose_finding(methods=()),
     "groups": group_finding,
+    "trends": trend_finding,
     "shortcut": shortcut_finding,
     "background": background_finding,
 }
@@ -94,7 +113,8 @@ def test_the_lines_over_a_dose_are_the_columns_of_the_table_and_bands_their_inte
         edge = {tuple(point) for point in band.get_paths()[0].vertices.round(9)}
         for end in ("low", "high"):
             ends = column(table, f"{name}_{end}", method="grad_cam")
-            assert set(zip(np.round(line.get_xdata(), 9), np.round(ends, 9), strict=True)) <= edge
+            drawn_ends = set(zip(np.round(line.get_xdata(), 9), np.round(ends, 9), strict=True))
+            assert drawn_ends - edge == ({(0.0, ends[0])} if name == "flip_rate" else set())
     drawn = [one.get_ydata() for one in maps.lines if one.get_marker() == "o"]
     for values, method in zip(drawn, ("grad_cam", "integrated_gradients"), strict=True):
         expected = column(table, "rank_correlation", method=method)
@@ -153,6 +173,45 @@ def test_one_picture_has_a_line_without_a_band_and_is_said_to_flip_to_a_class() 
     assert "flips to no finding" in probe_plots.chart(finding)[0].words
 
 
+def test_at_no_dose_the_share_that_flips_has_no_interval() -> None:
+    flips = panels(dose_finding())[1]
+    assert isinstance(flips, Lines)
+    assert [dot.low is None for dot in flips.lines[0].dots] == [True, *[False] * 6]
+    assert flips.lines[0].dots[0].y == 0
+    probability = panels(dose_finding())[0]
+    assert isinstance(probability, Lines)
+    assert probability.lines[0].dots[0].low is not None
+
+
+def test_a_curve_that_hides_another_says_so() -> None:
+    lines = dose_finding().tables["doses"].lines()
+    for one, other in itertools.pairwise(lines):
+        if other["method"] == "integrated_gradients":
+            other |= {name: value for name, value in one.items() if name.startswith("rank_correlation")}
+    same = with_table(dose_finding(), "doses", lines)
+    assert "Integrated gradients: the same curve as Grad-CAM" in said(probe_figures.charts(same)["chart"])
+    lines[3]["rank_correlation"] += 0.01
+    other = with_table(dose_finding(), "doses", lines)
+    assert "same curve" not in said(probe_figures.charts(other)["chart"])
+
+
+def test_a_curve_with_a_gap_hides_no_other() -> None:
+    lines = dose_finding().tables["doses"].lines()
+    for one, other in itertools.pairwise(lines):
+        if other["method"] == "integrated_gradients":
+            other |= {name: value for name, value in one.items() if name.startswith("rank_correlation")}
+    lines[2]["rank_correlation"], lines[3]["rank_correlation"] = None, 0.0
+    assert "same curve" not in said(probe_figures.charts(with_table(dose_finding(), "doses", lines))["chart"])
+
+
+@every
+def test_below_all_words_there_is_a_margin(make: Callable[[], Finding]) -> None:
+    for figure in probe_figures.charts(make()).values():
+        figure.draw_without_rendering()
+        lowest = min(text.get_window_extent().y0 for text in drawn_texts(figure))
+        assert lowest / figure.dpi > 0.12
+
+
 def test_doses_below_zero_rise_to_the_right_as_they_grow_stronger() -> None:
     figure = probe_figures.charts(dose_finding(strongest=-0.4))["chart"]
     assert figure.axes[0].get_xlim() == pytest.approx((0, -0.4))
@@ -209,35 +268,128 @@ def test_the_difference_that_could_have_been_found_is_a_pale_band_around_zero() 
 def test_p_values_are_said_in_words_with_the_number_of_tests() -> None:
     words = said(probe_figures.charts(group_finding())["chart"])
     assert "p = 0.003 of 2 tests" in words
-    assert "p = 0.002 of 12 tests" in words
+    assert "p = 0.0024 of 12 tests" in words
     assert "no difference found; could have found 16 points" in words
-    assert "Error rate: against female (n = 60)" in words
-    assert "p = 1" not in words
+    assert "Differences in rates, against female (n = 60)" in words
+    assert "male · error rate" in words
 
 
-def test_a_difference_larger_than_what_could_be_found_is_never_said_not_to_be_there() -> None:
+def difference(value: float | None, reach: float, p: float | None, **rest: Any) -> dict[str, Any]:
+    ends = (None, None) if value is None else (value - reach, value + reach)
+    named = {"difference": value, "difference_low": ends[0], "difference_high": ends[1]}
+    return {**named, "p": p, "p_adjusted": p, "detectable": 24.0, **rest}
+
+
+@pytest.mark.parametrize(
+    ("line", "tests", "words"),
+    [
+        (difference(9, 20, 0.03), 5, "p = 0.03 of 5 tests"),
+        (difference(9, 20, 0.03), 1, "p = 0.03"),
+        (difference(9, 20, 0.8), 5, "no difference found; could have found 24 points"),
+        (
+            difference(-9, 8, 0.075),
+            5,
+            "not told from chance after correction: p = 0.075 of 5 tests; could have found 24 points",
+        ),
+        (difference(9, 8, 0.075), 1, "not told from chance: p = 0.075; could have found 24 points"),
+        (
+            difference(30, 31, 0.12),
+            2,
+            "not told from chance after correction: p = 0.12 of 2 tests; could have found 24 points",
+        ),
+        (
+            difference(9, 8, 1.0, detectable=240.4),
+            8,
+            "not told from chance after correction: p = 1; could have found 240 points",
+        ),
+        (difference(9, 20, 0.8, detectable=None), 5, "no difference could have been found with so few"),
+        (
+            difference(9, 8, 0.8, detectable=None),
+            5,
+            "not told from chance after correction: p = 0.8 of 5 tests; no difference could have been found "
+            "with so few",
+        ),
+        (difference(9, 8, None), 5, "not tested"),
+        (difference(9, 8, None, note="not tested: fewer than 10"), 5, "not tested: fewer than 10"),
+        (difference(0, 8, None, note="nothing can differ"), 5, "not tested: nothing can differ"),
+        (difference(None, 0, None, note="no picture"), 5, "no picture"),
+        (difference(None, 0, None), 5, "undefined"),
+        (difference(9, 20, 0.03, note="no ratio: the reference has 0"), 5, "p = 0.03 of 5 tests"),
+    ],
+)
+def test_an_interval_without_zero_is_never_beside_no_difference_found(
+    line: dict[str, Any], tests: int, words: str
+) -> None:
+    assert p_said(line, "difference", tests) == words
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        (1.0, "p = 1"),
+        (0.62, "p = 0.62"),
+        (0.054, "p = 0.054"),
+        (0.0502, "p = 0.0502"),
+        (0.05004, "p = 0.05004"),
+        (0.0496, "p = 0.05"),
+        (0.05, "p = 0.05"),
+        (0.0024, "p = 0.0024"),
+        (0.00001, "p < 0.0001"),
+    ],
+)
+def test_a_p_value_is_never_rounded_to_the_other_side_of_the_level(p: float, words: str) -> None:
+    assert p_words(p) == words
+
+
+def test_all_rates_are_rows_of_one_forest_and_all_shifts_share_one_axis() -> None:
+    finding = group_finding()
+    lines = finding.tables["differences"].lines()
+    more = [{**line, "rate": "true_positive_rate"} for line in lines]
+    shifts = finding.tables["shifts"].lines()
+    for line in shifts:
+        if line["method"] == "grad_cam" and line["difference"] is not None:
+            line |= {"difference": 40.0, "difference_low": 30.0, "difference_high": 50.0}
+    finding = with_table(with_table(finding, "differences", [*lines, *more]), "shifts", shifts)
+    rates, wide, narrow = (one for one in panels(finding) if isinstance(one, Forest) and one.zero is not None)
+    assert (rates.rows[0].name, rates.rows[3].name) == ("male · error rate", "male · true-positive rate")
+    assert span_of(wide) == span_of(narrow)
+    assert span_of(narrow)[1] > 50
+    assert span_of(rates)[1] < 40
+    _, *drawn = probe_figures.charts(finding)["chart"].axes
+    assert drawn[0].get_xlim() == drawn[1].get_xlim()
+    assert probe_plots.chart(finding)[2].figure.layout.xaxis.range[1] > 50
+
+
+def test_what_holds_for_all_forests_is_said_once() -> None:
+    texts = [text.get_text() for text in probe_figures.charts(group_finding())["chart"].texts]
+    assert texts.count(PALE_SAYS) == texts.count(HOLLOW_SAYS) == texts.count(UNCORRECTED_SAYS) == 1
+    one_test = with_table(group_finding(), "differences", group_finding().tables["differences"].lines()[:1])
+    one_test = dataclasses.replace(one_test, tables={name: one_test.tables[name] for name in ("rates", "differences")})
+    words = said(probe_figures.charts(one_test)["chart"])
+    assert PALE_SAYS in words
+    assert UNCORRECTED_SAYS not in words
+    assert HOLLOW_SAYS not in words
+
+
+def test_the_page_says_below_a_forest_what_the_figure_says() -> None:
+    first = probe_plots.chart(group_finding())[0]
+    below = first.figure.layout.annotations[-1]
+    assert below.text.replace("<br>", " ") == f"{PALE_SAYS} {HOLLOW_SAYS} {UNCORRECTED_SAYS}"
+    assert first.words.endswith(UNCORRECTED_SAYS)
+    assert first.figure.layout.margin.b >= -below.yshift + probe_plots.STEP * below.text.count("<br>")
+
+
+def test_a_row_that_was_not_tested_is_grey_and_hollow_and_says_why() -> None:
     lines = group_finding().tables["differences"].lines()
-    lines[0] |= {"difference": 20.0, "p": 0.06, "p_adjusted": 0.12}
-    words = said(probe_figures.charts(with_table(group_finding(), "differences", lines))["chart"])
-    assert "not told from chance, p = 0.12 of 2 tests" in words
-
-
-def test_a_group_that_is_too_small_is_grey_and_says_how_many() -> None:
-    lines = group_finding().tables["differences"].lines()
-    lines[-1] |= {"difference": 30.0, "difference_low": 1.0, "difference_high": 60.0, "p_adjusted": 0.0001}
+    lines[-1] |= {"difference": 30.0, "difference_low": 1.0, "difference_high": 60.0}
     finding = with_table(group_finding(), "differences", lines)
-    figure = probe_figures.charts(finding)["chart"]
-    assert [colour for _, colour in dots(figure.axes[0])] == ["#0b62a8", "#0b62a8", "#59636e"]
-    assert "too few to test, n = 4" in said(figure)
-    assert "0.0001" not in said(figure)
-
-
-def test_a_small_group_without_a_row_of_its_own_is_shown_all_the_same() -> None:
-    finding = with_table(group_finding(), "differences", group_finding().tables["differences"].lines()[:-1])
-    forest = panels(finding)[0]
-    assert isinstance(forest, Forest)
-    assert [(row.name, row.words) for row in forest.rows][-1] == ("not said", "too few to test, n = 4")
-    assert forest.rows[-1].value is None
+    axes = probe_figures.charts(finding)["chart"].axes[0]
+    assert [colour for _, colour in dots(axes)] == ["#0b62a8", "#0b62a8", "#59636e"]
+    faces = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"]
+    assert faces == ["#0b62a8", "#0b62a8", "white"]
+    assert "not tested: fewer than 10 pictures to compare" in " ".join(said(axes.figure).split())
+    [points] = [one for one in probe_plots.chart(finding)[0].figure.data if one.mode == "markers" and one.text]
+    assert list(points.marker.symbol) == ["circle", "circle", "circle-open"]
 
 
 def test_rates_of_groups_are_a_figure_of_their_own() -> None:
@@ -252,29 +404,80 @@ def test_rates_of_groups_are_a_figure_of_their_own() -> None:
 
 def test_of_very_many_rows_those_with_the_smallest_p_are_drawn_and_that_is_said() -> None:
     groups = [("reference", 60, 0.1), *((f"group {i}", 40, 0.1 + i / 500) for i in range(30))]
-    finding = group_finding(groups, methods=("grad_cam",))
-    forest = next(one for one in panels(finding) if one.title.startswith("Attention"))
-    assert isinstance(forest, Forest)
-    assert len(forest.rows) == MOST_ROWS
-    assert f"The {MOST_ROWS} of 90 rows with the smallest p" in said(probe_figures.charts(finding)["chart"])
-    assert "group 0 · border" in [row.name for row in forest.rows]  # the one that differs
+    finding = group_finding(groups)
+    rates, *shifts = (one for one in panels(finding) if isinstance(one, Forest) and one.zero is not None)
+    assert [len(one.rows) for one in (rates, *shifts)] == [13, 13, 14]
+    words = said(probe_figures.charts(finding)["chart"])
+    assert "Drawn: the 13 rows with the smallest p. 17 more are in the table." in words
+    assert "Drawn: the 14 rows with the smallest p. 76 more are in the table." in words
+    assert "76 more are" in probe_plots.chart(finding)[2].figure.layout.annotations[-1].text
+    lines = finding.tables["shifts"].lines()
+    lines[-2] |= {"p": 0.0, "p_adjusted": 0.0}
+    first = next(one for one in panels(with_table(finding, "shifts", lines)) if "Grad-CAM" in one.title)
+    assert isinstance(first, Forest)
+    assert first.rows[-1].name == "group 29 · border"  # the one that differs most is not left out
+    few = group_finding([*groups[:2], ("other", 40, 0.2)], methods=("grad_cam",))
+    assert "Drawn" not in said(probe_figures.charts(few)["chart"])
 
 
-def test_trends_are_drawn_where_there_are_no_groups_to_compare() -> None:
-    rates = group_finding().tables["rates"]
-    ends = {"correlation": "Rank correlation", "correlation_low": "low", "correlation_high": "high"}
-    words = {"measure": "Measure", "method": "Method", "region": "Region", **ends, "p": "p", "p_adjusted": "p"}
-    trend = {"measure": "error_rate", "method": "", "region": "", "p": 0.01, "p_adjusted": 0.02, "n": 90}
-    lines = [
-        {**trend, "correlation": -0.3, "correlation_low": -0.5, "correlation_high": -0.1, "detectable": 0.2},
-        {**trend, "measure": "share", "method": "grad_cam", "region": "eyes", "detectable": 0.2, "p": None},
-    ]
-    trends = Table.of("Trends", {**words, "detectable": "Detectable", "n": "Pictures"}, lines)
-    finding = dataclasses.replace(group_finding(), tables={"rates": rates, "trends": trends})
-    axes = probe_figures.charts(finding)["chart"].axes[0]
-    assert dots(axes) == [(-0.3, "#0b62a8")]
+def test_of_very_many_groups_the_first_are_drawn_in_the_figure_of_rates() -> None:
+    finding = group_finding([(f"group {i}", 40, 0.1) for i in range(30)])
+    rates = [one for one in panels(finding) if isinstance(one, Forest) and one.zero is None]
+    assert sum(len(one.rows) for one in rates) == MOST_ROWS
+    assert "Drawn: the first 13 groups. 17 more are in the table." in said(probe_figures.charts(finding)["rates"])
+
+
+def test_a_small_forest_leaves_its_room_to_larger_ones() -> None:
+    groups = [("reference", 60, 0.1), *((f"group {i}", 40, 0.1) for i in range(12))]
+    rates, shifts = (one for one in panels(group_finding(groups, methods=("grad_cam",))) if "against" in one.title)
+    assert isinstance(rates, Forest)
+    assert isinstance(shifts, Forest)
+    assert (len(rates.rows), len(shifts.rows)) == (12, 28)
+
+
+def test_trends_are_drawn_as_correlations_and_as_means_of_buckets() -> None:
+    finding = trend_finding()
+    drawn = probe_figures.charts(finding)
+    [axes] = drawn["chart"].axes
+    table = finding.tables["trends"]
+    assert [x for x, _ in dots(axes)] == column(table, "correlation")
+    assert spans(axes) == list(zip(column(table, "correlation_low"), column(table, "correlation_high"), strict=True))
     assert "Grad-CAM · eyes" in said(axes.figure)
-    assert "p = 0.02" in said(axes.figure)
+    rates, first, second = drawn["rates"].axes
+    [error, *_] = [one for one in rates.lines if one.get_marker() == "o"]
+    assert error.get_ydata().tolist() == column(finding.tables["rates"], "error_rate")
+    for panel, method in ((first, "grad_cam"), (second, "integrated_gradients")):
+        lines = [one.get_ydata().tolist() for one in panel.lines if one.get_marker() == "o"]
+        regions = finding.tables["regions"]
+        assert lines == [
+            column(regions, "share", method=method, region=one) for one in dict.fromkeys(column(regions, "region"))
+        ]
+        assert len(panel.collections) == 3
+    assert [tick.get_text() for tick in rates.get_xticklabels()] == column(finding.tables["rates"], "group")
+    words = " ".join(said(drawn["rates"]).split())
+    assert "Error rate: rank correlation −0.3; p = 0.006" in words
+    assert "p = 0.006 of" not in words.split("Error rate")[1].split("True")[0]  # predictions are one test
+    assert "border: rank correlation −0.24; p = 0.006 of 6 tests" in words
+    assert "eyes: rank correlation 0.02; no trend found; could have found 0.21" in words
+
+
+def test_the_page_names_the_buckets_and_the_trend() -> None:
+    chart = probe_plots.chart(trend_finding())[1]
+    assert list(chart.figure.layout.xaxis.ticktext) == ["0 to 25", "25 to 50", "50 to 75", "75 to 100"]
+    names = [one.name.replace("<br>", " ") for one in chart.figure.data if one.name]
+    assert names[0] == "Error rate: rank correlation −0.3; p = 0.006"
+    assert "at 75 to 100" in chart.words
+
+
+def test_a_trend_of_too_few_is_not_tested_and_says_so() -> None:
+    lines = trend_finding().tables["trends"].lines()
+    nothing = dict.fromkeys(("correlation", "correlation_low", "correlation_high", "p", "p_adjusted", "detectable"))
+    lines[0] |= {**nothing, "note": "too few pictures"}
+    finding = with_table(trend_finding(), "trends", lines)
+    forest = panels(finding)[0]
+    assert isinstance(forest, Forest)
+    assert forest.rows[0] == Row("Error rate", None, words="too few pictures", n=270, faded=True)
+    assert "Error rate: too few pictures" in said(probe_figures.charts(finding)["rates"])
 
 
 # ---- shortcuts and background ---------------------------------------------------------------------------------------
@@ -316,11 +519,41 @@ def test_an_artefact_without_maps_cannot_be_shown() -> None:
     assert matrix.verdicts[1] == ("cannot be shown", "cannot be shown")
 
 
-def test_a_verdict_that_nobody_knows_is_not_drawn_as_one_that_is_known() -> None:
-    lines = [{**line, "verdict": "<b>used</b>"} for line in shortcut_finding().tables["maps"].lines()]
-    matrix = panels(with_table(shortcut_finding(), "maps", lines))[1]
-    assert isinstance(matrix, Matrix)
-    assert {one for row in matrix.verdicts for one in row} == {"cannot be shown"}
+def test_every_verdict_is_drawn_by_its_sign_and_said_in_its_words() -> None:
+    lines = shortcut_finding().tables["maps"].lines()
+    for line, verdict in zip(lines, VERDICTS, strict=False):
+        line["verdict"] = verdict
+    finding = with_table(shortcut_finding(), "maps", lines)
+    matrix = probe_figures.charts(finding)["chart"].axes[1]
+    assert [text.get_text() for text in matrix.texts][:8] == [SIGNS[one] for one in VERDICTS]
+    words, page = said(matrix.figure), probe_plots.chart(finding)[1]
+    for verdict in VERDICTS:
+        assert verdict in words
+        assert f"{SIGNS[verdict]}  {verdict}" in [trace.name for trace in page.figure.data]
+
+
+def test_a_verdict_that_nobody_knows_has_a_neutral_sign_and_its_own_words() -> None:
+    lines = [{**line, "verdict": "<b>half used</b>"} for line in shortcut_finding().tables["maps"].lines()]
+    finding = with_table(shortcut_finding(), "maps", lines)
+    matrix = probe_figures.charts(finding)["chart"].axes[1]
+    assert {text.get_text() for text in matrix.texts} == {ANY}
+    assert ANY not in SIGNS.values()
+    assert "<b>half used</b>" in said(matrix.figure)
+    assert "cannot be shown" not in said(matrix.figure)
+    page = probe_plots.chart(finding)[1]
+    assert f"{ANY}  &lt;b&gt;half used&lt;/b&gt;" in [trace.name for trace in page.figure.data]
+    assert "<b>half used" not in page.figure.to_json()
+
+
+def test_an_artefact_that_was_not_tested_is_drawn_hollow() -> None:
+    lines = shortcut_finding().tables["artefacts"].lines()
+    lines[1] |= {"p": None, "p_adjusted": None, "used": None}
+    finding = with_table(shortcut_finding(), "artefacts", lines)
+    assert [colour for _, colour in dots(probe_figures.charts(finding)["chart"].axes[0])][:2] == ["#0b62a8", "#59636e"]
+    forest = panels(finding)[0]
+    assert isinstance(forest, Forest)
+    assert forest.rows[1].words == "not decided; not tested"
+    assert forest.rows[3].words == "not used; p = 1"
 
 
 def test_without_any_map_the_changes_stand_alone() -> None:
@@ -357,7 +590,7 @@ SIGHT = {
 
 @pytest.mark.parametrize("sight", SIGHT.values(), ids=SIGHT)
 def test_verdicts_are_told_apart_with_every_kind_of_colour_vision_and_by_their_signs(sight: np.ndarray) -> None:
-    seen = [lab(np.clip(sight @ linear(probe_figures.VERDICTS[verdict][0]), 0, 1)) for verdict in VERDICTS[:4]]
+    seen = [lab(np.clip(sight @ linear(probe_figures.VERDICTS[verdict][0]), 0, 1)) for verdict in VERDICTS[:-1]]
     assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > 20
     assert len(set(SIGNS.values())) == len(SIGNS) == len(probe_figures.VERDICTS)
 
@@ -515,7 +748,8 @@ def test_the_charts_of_the_page_hold_the_same_numbers_as_the_figures(make: Calla
             assert list(points.x) == [row.value for row in panel.rows if row.value is not None]
             lines = [tuple(trace.x) for trace in one.figure.data if trace.mode == "lines"]
             assert lines == [(row.low, row.high) for row in panel.rows if row.low is not None]
-            assert len(one.figure.layout.annotations) == len(panel.rows)
+            below = any((panel.note, *footnotes([panel])))
+            assert len(one.figure.layout.annotations) == len(panel.rows) + below
         elif isinstance(panel, Lines):
             lines = [trace for trace in one.figure.data if trace.mode == "lines+markers"]
             assert [list(trace.y) for trace in lines] == [[dot.y for dot in line.dots] for line in panel.lines]
@@ -527,7 +761,7 @@ def test_the_charts_of_the_page_hold_the_same_numbers_as_the_figures(make: Calla
 def test_hovering_tells_the_number_its_interval_and_n() -> None:
     charts = probe_plots.chart(group_finding())
     [points] = [trace for trace in charts[0].figure.data if trace.mode == "markers" and trace.showlegend is False]
-    assert points.text[0] == "male<br>14 (3 to 25), n = 118<br>p = 0.003 of 2 tests"
+    assert points.text[0] == "male · error rate<br>14 (3 to 25), n = 118<br>p = 0.003 of 2 tests"
     [line] = [trace for trace in probe_plots.chart(dose_finding())[0].figure.data if trace.mode == "lines+markers"]
     assert line.text[0] == "0.91 (0.84 to 0.98), n = 12<br>Dose (of full white): 0"
 
@@ -539,7 +773,7 @@ def test_lines_on_the_page_fit_on_a_narrow_screen() -> None:
             texts += [trace.name for trace in one.figure.data if trace.name]
             for text in texts:
                 lines = html.unescape(text.replace("<b>", "").replace("</b>", "").replace("<br>", "\n")).splitlines()
-                assert max(map(len, lines)) <= probe_plots.NARROW
+                assert max(map(len, lines)) <= 54  # of 12 pixels, on a screen of 400
 
 
 def test_the_words_for_a_chart_say_what_is_undefined() -> None:

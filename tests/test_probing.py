@@ -15,11 +15,11 @@ import xai_core as xai
 from tests.conftest import photograph, png_of
 from tests.small_run import write_run
 from xai_core.cases import read_cases
-from xai_core.errors import Cancelled, SettingError, UnsupportedError
+from xai_core.errors import Cancelled, PictureError, SettingError, UnsupportedError
 from xai_core.models import Model
 from xai_core.probes import Asking, Found, Probe, Subject
 from xai_core.probing import cost, named, probe
-from xai_core.records import Image, ProbeKind, Table
+from xai_core.records import Case, Image, ProbeKind, Table
 from xai_core.runs import open_run
 
 
@@ -75,11 +75,62 @@ def test_pictures_are_read_with_what_is_known_of_them(cnn: Model, folder: Path) 
 
 def test_what_is_left_out_is_said_once_and_by_number_since_names_may_be_of_people(cnn: Model, folder: Path) -> None:
     finding = probe(cnn, folder, Asks(ask=lambda asking: (everything(asking), everything(asking))))
-    assert [one[:9] for one in finding.left_out] == ["Picture 2", "Picture 3"]
-    assert "without its mask" in finding.left_out[0]
-    assert not any("bert" in one or "carl" in one for one in finding.left_out)
-    assert named(finding.left_out[1], ["anna", "bert", "carl"]).startswith("Picture 3 (carl): ")
+    [left], [noted] = finding.left_out, finding.notes
+    assert left.startswith("Picture 3: It is ")
+    assert noted.startswith("Picture 2 is asked about without the mask. Its mask is ")
+    assert not any("bert" in one or "carl" in one for one in (left, noted))
+    assert named(left, ["anna", "bert", "carl"]).startswith("Picture 3 (carl): ")
+    assert named(noted, ["anna", "bert", "carl"]).startswith("Picture 2 (bert) is asked ")
     assert named("Picture 9: no.", ["anna"]) == "Picture 9: no."
+
+
+@pytest.mark.parametrize("name", ["a", "It", "x" * 100 + "_Alice.png", "Alice\n.png", "Alice (1).png"])
+def test_no_name_gets_into_a_sentence_whole_or_in_pieces(cnn: Model, name: str) -> None:
+    def gone() -> bytes:
+        raise PictureError(f"{name} is gone; get it again.")
+
+    cases = [Case(name, lambda: b"none"), Case(name, gone), Case(name, lambda: png_of(photograph(64)), read_mask=gone)]
+    finding = probe(cnn, cases, Asks(ask=everything), None)
+    said = [*finding.left_out, *finding.notes]
+    assert len(said) == 3
+    assert said[1] == "Picture 2: It is gone; get it again."
+    assert said[2] == "Picture 3 is asked about without the mask. It is gone; get it again."
+    assert not any("Alice" in one for one in said)
+
+
+def test_one_picture_twice_counts_once(cnn: Model, images: list[Image]) -> None:
+    asks = Asks(ask=lambda asking: (everything(asking), everything(asking)))
+    finding = probe(cnn, [images[0], images[1], images[0]], asks, None)
+    assert finding.pictures == (images[0].sha256, images[1].sha256)
+    assert finding.left_out == ("Picture 3: It is the same as picture 1, and counts once.",)
+
+
+def test_a_picture_that_the_probe_leaves_out_does_not_count(cnn: Model, images: list[Image]) -> None:
+    def ask(asking: Asking) -> None:
+        for subject in asking.subjects():
+            if subject.number == 2:
+                asking.leave_out(subject, "No face was found in this picture.")
+
+    finding = probe(cnn, images, Asks(ask=ask), None)
+    assert finding.pictures == (images[0].sha256, images[2].sha256)
+    assert finding.left_out == ("Picture 2: No face was found in this picture.",)
+
+
+def test_where_no_picture_can_be_asked_about_the_first_reason_is_said(cnn: Model) -> None:
+    def none(asking: Asking) -> None:
+        if not everything(asking):
+            raise SettingError("No picture can be asked about.")
+
+    with pytest.raises(SettingError, match=r"No picture can be asked about\. Picture 1: It is "):
+        probe(cnn, [Case("a.png", lambda: b"no picture")], Asks(ask=none))
+
+
+def test_the_same_question_is_answered_by_the_same_bytes(images: list[Image], tmp_path: Path) -> None:
+    model = xai.load_model("demo-face")
+    one, other = (xai.save(probe(model, images, "noise", steps=2, seed=3), tmp_path / name) for name in "ab")
+    for file in one.iterdir():
+        if file.name != "manifest.json":
+            assert file.read_bytes() == (other / file.name).read_bytes(), file.name
 
 
 def test_originals_are_what_explain_and_predict_say(cnn: Model, image: Image) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
+from scipy.stats import t as student
 from torch import nn
 
 import xai_core as xai
@@ -19,24 +21,29 @@ from tests.conftest import ROOT
 from xai_core.artefacts import ARTEFACTS
 from xai_core.cases import read_cases
 from xai_core.challenge_effects import (
+    Answer,
     Moved,
     Pair,
     Pairs,
     Share,
     answers_of,
+    beyond,
     detectable,
+    is_shown,
     is_used,
     moved_by,
     pictures_needed,
+    pictures_to_clear,
     sign_flip,
 )
+from xai_core.challenge_report import sentences_of
 from xai_core.demo import xray
 from xai_core.errors import SettingError
 from xai_core.models import Model
 from xai_core.probes import PROBES, Subject
 from xai_core.probing import probe
 from xai_core.records import Case, Finding, Image, Prediction
-from xai_core.statistics import Mean, mean_of, share_of
+from xai_core.statistics import LEVEL, Mean, mean_of, share_of
 
 SIDE = 64
 GROUND = 60
@@ -108,7 +115,7 @@ def small(module: nn.Module, task: str = "single label", classes: int = 2) -> Mo
     )
 
 
-def subjects(count: int = 10, free: tuple[slice, slice] | None = None, **more: Any) -> list[Subject]:
+def subjects(count: int = 12, free: tuple[slice, slice] | None = None, **more: Any) -> list[Subject]:
     """Plain dark pictures that differ a little; artefacts may lie where it is `free`."""
     made = []
     for number in range(1, count + 1):
@@ -140,7 +147,7 @@ def undecided(finding: Finding) -> set[str]:
 
 
 def test_a_network_that_reads_one_corner_is_exposed_by_what_lies_there() -> None:
-    model = small(Corner(steep=60, level=DARK + 0.05))
+    model = small(Corner(steep=40, level=DARK + 0.08))
     asked: dict[str, Any] = {"artefacts": "marker_l,marker_r,scanner_border,tint"}
     there = probe(model, subjects(free=TOP_LEFT), "shortcut", None, **asked)
     assert used(there) == {"marker_l", "marker_r"}
@@ -192,18 +199,20 @@ def test_maps_are_held_against_the_prediction() -> None:
     shown = verdicts["marker_r", "Input × gradient"]
     assert shown["verdict"] == "used and shown"
     assert shown["share_with"] > 85  # all of it, where the letter decides
-    assert shown["silent"] == 10  # without the letter nothing speaks for the class: as good as uniform
+    assert shown["silent"] == 12  # without the letter nothing speaks for the class: as good as uniform
     assert shown["share_without"] == pytest.approx(shown["area"])
     assert verdicts["marker_r", "Saliency"]["verdict"] == "used, not shown"
     assert verdicts["marker_r", "Saliency"]["difference"] == pytest.approx(0, abs=1e-4)
     assert verdicts["tint", "Saliency"]["verdict"] == "cannot be shown"
     assert verdicts["tint", "Saliency"]["detected"] is None
-    assert any(sentence.startswith("Misses: ") and "1 of 3 cases" in sentence for sentence in there.sentences)
+    assert any(sentence.startswith("Misses: ") and "in 1 of 3 cases." in sentence for sentence in there.sentences)
     elsewhere = probe(model, subjects(free=BOTTOM_RIGHT), "shortcut", methods, **asked)
     verdicts = {(line["name"], line["method"]): line for line in elsewhere.tables["maps"].lines()}
     assert verdicts["marker_r", "Sobel edges"]["verdict"] == "not used, but lit up"
     assert verdicts["marker_r", "Saliency"]["verdict"] == "not used, not lit up"
-    assert any(sentence.startswith("False alarms: ") and "1 of 3 cases" in sentence for sentence in elsewhere.sentences)
+    assert any(
+        sentence.startswith("False alarms: ") and "in 1 of 3 cases." in sentence for sentence in elsewhere.sentences
+    )
 
 
 def test_both_maps_of_a_pair_explain_the_class_predicted_with_the_artefact() -> None:
@@ -223,7 +232,7 @@ def test_both_maps_of_a_pair_explain_the_class_predicted_with_the_artefact() -> 
 
 def test_a_picture_goes_through_the_network_once_and_once_per_artefact() -> None:
     finding = probe(small(Colour(steep=20, level=0.35)), subjects(), "shortcut", None, artefacts="marker_l,ruler,tint")
-    assert finding.passes.forward == 10 * (1 + 3)
+    assert finding.passes.forward == 12 * (1 + 3)
     again = probe(small(Colour(steep=20, level=0.35)), subjects(), "shortcut", None, artefacts="marker_l,ruler,tint")
     assert [table.rows for table in again.tables.values()] == [table.rows for table in finding.tables.values()]
 
@@ -251,7 +260,7 @@ def test_the_first_picture_is_shown_without_and_with_every_artefact() -> None:
 def test_a_marker_of_the_data_is_taken_out_before_another_is_planted() -> None:
     model = small(Corner(steep=60, level=DARK + 0.05))
     marked = []
-    for subject in subjects(12, free=TOP_LEFT):
+    for subject in subjects(24, free=TOP_LEFT):
         pixels, mask = ARTEFACTS["marker_r"].plant(
             subject.image.pixels, np.random.default_rng(subject.number), avoid=subject.mask
         )
@@ -260,13 +269,16 @@ def test_a_marker_of_the_data_is_taken_out_before_another_is_planted() -> None:
         marked.append(dataclasses.replace(subject, image=image, parts={"marker": mask if has else np.zeros_like(mask)}))
     finding = probe(model, marked, "shortcut", None, artefacts="marker_l,ruler")
     found = rows(finding)
-    assert {name: line["n"] for name, line in found.items()} == {"marker_l": 12, "ruler": 12, "marker_removed": 6}
-    assert found["marker_removed"]["pull"] > 50  # signed as the others: with it, less without it
-    assert found["marker_removed"]["towards"] == "class 0"
-    bare = rows(probe(model, subjects(12, free=TOP_LEFT), "shortcut", None, artefacts="marker_l"))
+    assert {name: line["n"] for name, line in found.items()} == {"marker_l": 24, "ruler": 24, "marker_removed": 12}
+    assert found["marker_removed"]["pull"] > 50  # as what taking it out does
+    assert found["marker_removed"]["towards"] == "class 1"
+    [told] = [sentence for sentence in finding.sentences if sentence.startswith("Marker in the data, removed")]
+    assert ", towards class 1 by " in told
+    assert "; 12 of 12 decisions flip, all to class 1." in told
+    bare = rows(probe(model, subjects(24, free=TOP_LEFT), "shortcut", None, artefacts="marker_l"))
     assert found["marker_l"]["change"] == pytest.approx(bare["marker_l"]["change"], abs=8)  # not one beside another
     assert any(
-        sentence.startswith("6 of 12 pictures have a marker; it was taken out") for sentence in finding.sentences
+        sentence.startswith("12 of 24 pictures have a marker; it was taken out") for sentence in finding.sentences
     )
 
 
@@ -298,7 +310,7 @@ def test_a_multi_label_network_is_asked_about_its_own_label_and_a_regression_in_
 
 
 def test_a_single_picture_is_refused() -> None:
-    with pytest.raises(SettingError, match="needs 6 or more, and was given 1"):
+    with pytest.raises(SettingError, match="needs 11 or more, and was given 1"):
         probe(small(Corner(30, DARK)), subjects(1), "shortcut", None)
 
 
@@ -307,37 +319,114 @@ def test_too_few_pictures_that_can_be_read_are_refused() -> None:
         return b"no picture"
 
     broken = [Case(f"{i}.png", damaged) for i in range(4)]
-    with pytest.raises(SettingError, match="needs 6 or more that can be read, and 3 can"):
-        probe(small(Corner(30, DARK)), [*subjects(3), *broken], "shortcut", None, artefacts="ruler")
+    with pytest.raises(SettingError, match="needs 11 or more that can be read, and 8 can"):
+        probe(small(Corner(30, DARK)), [*subjects(8), *broken], "shortcut", None, artefacts="ruler")
 
 
 @pytest.mark.parametrize(("artefacts", "said"), [("rular", "No artefact is called 'rular'"), (" , ", "No artefact is")])
 def test_an_artefact_that_does_not_exist_is_refused(artefacts: str, said: str) -> None:
     with pytest.raises(SettingError, match=said):
-        probe(small(Corner(30, DARK)), subjects(6), "shortcut", None, artefacts=artefacts)
+        probe(small(Corner(30, DARK)), subjects(11), "shortcut", None, artefacts=artefacts)
 
 
 def test_glasses_are_not_planted_where_there_are_no_eyes() -> None:
     model = small(Corner(60, DARK + 0.05))
     with pytest.raises(SettingError, match="could be planted in any"):
-        probe(model, subjects(6), "shortcut", None, artefacts="glasses")
-    finding = probe(model, subjects(6), "shortcut", None, artefacts="glasses,ruler")
+        probe(model, subjects(11), "shortcut", None, artefacts="glasses")
+    finding = probe(model, subjects(11), "shortcut", None, artefacts="glasses,ruler")
     assert set(rows(finding)) == {"ruler"}
-    said = [sentence for sentence in finding.sentences if sentence.startswith("Glasses: not planted in ")]
-    assert "5 of 6 pictures, where nobody marked the eyes and none were found" in said[0]
-    assert "1 of 6 pictures, where nobody marked the eyes, and none were looked for" in said[1]
+    [said] = [sentence for sentence in finding.sentences if sentence.startswith("Glasses: ")]
+    assert said.startswith("Glasses: not planted in 11 of 11 pictures: ")
+    assert "in 5, nobody marked the eyes and none were found" in said
+    assert "in 6, nobody marked the eyes, and none were looked for" in said
+    assert "of the 1 artefact that could be planted" in finding.sentences[0]
     eyes = np.zeros((SIDE, SIDE), bool)
     eyes[20:28, 16:48] = True
-    seven = [*subjects(6), dataclasses.replace(subjects(7)[-1], parts={"eyes": eyes})]
-    assert rows(probe(model, seven, "shortcut", None, artefacts="glasses"))["glasses"]["n"] == 1
+    twelve = [*subjects(11), dataclasses.replace(subjects(12)[-1], parts={"eyes": eyes})]
+    assert rows(probe(model, twelve, "shortcut", None, artefacts="glasses"))["glasses"]["n"] == 1
 
 
-def test_too_few_pictures_for_the_number_of_artefacts_are_said_to_be_too_few() -> None:
-    finding = probe(small(Colour(steep=20, level=0.35)), subjects(6), "shortcut", None, artefacts=LOCAL)
-    assert rows(finding)["tint"]["used"] is None
-    [said] = [sentence for sentence in finding.sentences if sentence.startswith("Colour cast")]
-    assert "among 7 artefacts only 9 pictures or more can show that it pulls one way" in said
-    assert "not decided: Colour cast" in finding.sentences[0]
+def test_pictures_that_are_too_few_for_any_answer_get_none() -> None:
+    """Changes of 90 points, which six pictures cannot tell from chance among seven artefacts."""
+    flipped = [pair(np.log([0.95, 0.05]), np.log([0.05, 0.95])) for _ in range(6)]
+    said = told(*(Pairs(name, name, pairs=flipped) for name in "abcdefg"))
+    assert (
+        said[0] == "Whether hand-set uses any of 7 artefacts cannot be decided with 6 pictures: 11 or more are needed."
+    )
+    assert said[1].endswith("; among 7 artefacts only 11 pictures or more can tell.")
+    assert not any("chance of 80 %" in sentence for sentence in said)
+    still = [pair([0, 0], [0, 0]) for _ in range(6)]
+    said = told(Pairs("a", "a", pairs=still))  # a single artefact might have been found to be used, but not cleared
+    assert said[0] == "Whether hand-set uses any of 1 artefact is not decided."
+    assert "it may move up to 39 % of such pictures by more than 5" in said[1]
+
+
+def test_what_is_decided_and_what_is_not_is_told_apart_in_the_first_sentence() -> None:
+    still, one_in_twelve = [pair([0, 0], [0, 0])] * 12, [pair([0, 0], [5, 0])] + [pair([0, 0], [0, 0])] * 11
+    said = told(Pairs("a", "Ruler", pairs=still), Pairs("b", "Pen mark", pairs=one_in_twelve))
+    assert said[0] == "hand-set is not found to use 1 of 2 artefacts; not decided: Pen mark."
+    assert "less than 5, and as far as 12 pictures tell, fewer than 23 % of all by more than that." in said[1]
+    skipped = Pairs("c", "Glasses")
+    skipped.skipped["the eyes are closed"] = 12
+    said = told(Pairs("a", "Ruler", pairs=still), skipped)
+    assert said[0] == "hand-set is not found to use any of the 1 artefact that could be planted."
+    assert "Glasses: not planted in 12 of 12 pictures, where the eyes are closed." in said
+
+
+A, B, C = np.log([0.9, 0.05, 0.05]), np.log([0.05, 0.9, 0.05]), np.log([0.05, 0.05, 0.9])
+
+
+def test_a_marker_that_is_taken_out_is_told_as_what_its_absence_does() -> None:
+    """A letter L makes it class 1, a letter R class 2, and without a letter it is class 0."""
+    pairs = [pair(A, B), pair(A, C)] * 6
+    answer, said = answered(Pairs("marker_removed", "Marker in the data, removed", taken_out=True, pairs=pairs))
+    assert answer.towards == 0
+    assert answer.pull.mean == pytest.approx(85)
+    assert ", towards class 0 by 85; 12 of 12 decisions flip, all to class 0." in said
+    answer, said = answered(Pairs("ruler", "Ruler", pairs=pairs))
+    assert ", away from class 0 by 85, and to no one class" not in said  # each of two gains beyond chance
+    assert "; 12 of 12 decisions flip, 6 to class 1 and 6 to class 2." in said  # which is no most
+
+
+def test_no_class_is_named_where_markers_pull_opposite_ways() -> None:
+    pairs = [pair(A, B), pair(B, A)] * 8
+    answer, said = answered(Pairs("marker_removed", "Marker in the data, removed", taken_out=True, pairs=pairs))
+    assert answer.used is None
+    assert "towards class" not in said
+    assert "markers that pull opposite ways cancel here" in said
+    to = [np.log(row) for row in 0.01 + 0.9 * np.eye(9)]
+    _, said = answered(Pairs("ruler", "Ruler", pairs=[pair(to[0], to[1 + i % 8]) for i in range(16)]))
+    assert "away from class 0 by 90.9, and to no one class; 16 of 16 decisions flip, to 8 classes." in said
+    _, said = answered(Pairs("ruler", "Ruler", pairs=[pair(to[0], to[max(1, i - 8)]) for i in range(16)]))
+    assert "16 of 16 decisions flip, most to class 1." in said
+
+
+def test_maps_that_are_not_decided_are_counted_as_such_and_removed_markers_are_not_counted() -> None:
+    share = {"shown": Share(0.5, 0.1, 0.1), "dark": Share(0.1, 0.1, 0.1), "far": Share(0.9, 0.0, 0.1)}
+    here = [(share["shown"], share["dark"], share["far"] if i == 0 else share["dark"]) for i in range(12)]
+    used = [pair(A, B, shares=shares) for shares in here]
+    free = [pair(A, A, shares=shares) for shares in here]
+    asked = [Pairs("a", "Ruler", pairs=used), Pairs("b", "Pen mark", pairs=free)]
+    asked.append(Pairs("r", "Removed", taken_out=True, pairs=used))
+    answers = answers_of(asked, list("xyz"))
+    assert [[one.verdict(shown) for shown in one.shown] for one in answers[:2]] == [
+        ["used and shown", "used, not shown", "used, map not decided"],
+        ["not used, but lit up", "not used, not lit up", "not used, map not decided"],
+    ]
+    said = told(*asked, methods=list("xyz"))
+    [misses] = [sentence for sentence in said if sentence.startswith("Misses")]
+    [alarms] = [sentence for sentence in said if sentence.startswith("False alarms")]
+    assert misses.endswith("do not show it in 1 of 2 cases, and 1 more is not decided.")
+    assert alarms.endswith("or more, in 1 of 2 cases, and 1 more is not decided.")
+    assert "not by y; not decided of the maps by z." in said[1]
+
+
+def test_tables_say_over_what_a_p_was_corrected() -> None:
+    finding = probe(
+        small(Colour(20, 0.35)), subjects(), "shortcut", ["saliency", "sobel_edges"], artefacts="ruler,tint,pen_mark"
+    )
+    assert finding.tables["artefacts"].words["p_adjusted"] == "p, corrected (Holm over 3 artefacts)"
+    assert finding.tables["maps"].words["p_adjusted"] == "p, corrected (Holm over 2 artefacts × 2 methods)"
 
 
 # Its statistics
@@ -372,37 +461,100 @@ def test_without_an_effect_the_sign_flip_p_is_below_5_percent_in_5_percent(pictu
 def test_the_pictures_needed_are_those_from_which_a_p_can_pass() -> None:
     for tests in range(1, 60):
         needed = pictures_needed(tests)
-        assert tests * 2 / 2**needed < 0.05 <= tests * 2 / 2 ** (needed - 1)
+        assert tests * 2 / 2**needed <= 0.05 < tests * 2 / 2 ** (needed - 1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "most", "p", "answer"),
+    [
+        (6.0, 20.0, 1.0, 0.01, True),
+        (6.0, 20.0, 1.0, LEVEL, True),
+        (6.0, 20.0, 1.0, 0.20, None),  # moves, but with no direction
+        (4.0, 20.0, 0.5, 0.01, None),  # too wide
+        (0.1, 0.9, 0.1, 0.001, False),  # significant, and small: every network answers a patch a little
+        (0.1, 4.9, 0.24, 0.5, False),
+        (0.1, 0.9, 0.3, 0.5, None),  # too few to know that none moves far
+        (None, None, 1.0, 0.001, None),
+    ],
+)
+def test_use_needs_a_change_that_matters_and_a_direction(
+    low: float | None, high: float | None, most: float, p: float, answer: bool | None
+) -> None:
+    assert is_used(Mean(10, low, high, 20), Mean(0, None, most, 20), p, smallest=5) is answer
 
 
 @pytest.mark.parametrize(
     ("low", "high", "p", "answer"),
     [
         (6.0, 20.0, 0.01, True),
-        (6.0, 20.0, 0.20, None),  # moves, but with no direction
-        (4.0, 20.0, 0.01, None),  # too wide
-        (0.1, 0.9, 0.001, False),  # significant, and small: every network answers a patch a little
-        (0.1, 4.9, 0.5, False),
-        (None, None, 0.001, None),
+        (6.0, 20.0, 0.20, None),
+        (4.0, 20.0, 0.01, None),
+        (-3.0, 4.9, 0.01, False),
+        (-30.0, -10.0, 0.01, False),
+        (None, None, 0.01, None),
     ],
 )
-def test_use_needs_a_change_that_matters_and_a_direction(
+def test_a_map_is_not_called_dark_because_nothing_is_known(
     low: float | None, high: float | None, p: float, answer: bool | None
 ) -> None:
-    assert is_used(Mean(10, low, high, 20), p, smallest=5) is answer
+    assert is_shown(Mean(10, low, high, 20), p, smallest=5) is answer
 
 
-def test_the_detectable_change_is_found_with_a_power_of_80_percent() -> None:
-    chance, n, scatter = np.random.default_rng(1), 20, 8.0
+@pytest.mark.parametrize(("moved", "n"), [(0, 11), (1, 12), (3, 30), (7, 7)])
+def test_the_share_that_moves_is_bounded_as_clopper_and_pearson_bound_it(moved: int, n: int) -> None:
+    changes = np.r_[np.full(moved, 5.1), np.full(n - moved, 5.0)]
+    exact = binomtest(moved, n, alternative="less").proportion_ci(0.95)
+    assert beyond(changes, 5) == Mean(moved / n, None, pytest.approx(exact.high), n)  # type: ignore[arg-type]
+
+
+def test_so_many_pictures_as_the_probe_asks_for_clear_an_artefact_and_no_fewer() -> None:
+    least = pictures_to_clear()
+    assert least == PROBES["shortcut"].fewest
+    for n, answer in ((least, False), (least - 1, None)):
+        changes = np.zeros(n)
+        assert is_used(mean_of(changes), beyond(changes, 5), 1, 5) is answer
+    assert least >= pictures_needed(len(ARTEFACTS) + 1)  # and all of them, with a marker removed, can be found
+
+
+@pytest.mark.parametrize(("share", "size"), [(0.25, 90.0), (0.3, 40.0), (0.5, 12.0)])
+def test_what_moves_a_quarter_of_pictures_is_called_not_used_in_5_percent_at_most(share: float, size: float) -> None:
+    chance, wrong = np.random.default_rng(3), []
+    for seed in range(400):
+        changes = np.where(chance.random(12) < share, size, chance.uniform(0, 1, 12))
+        wrong.append(is_used(mean_of(changes, seed), beyond(changes, 5), 0.001, 5) is False)
+    low = share_of(wrong).low
+    assert low is not None
+    assert low <= 0.05
+
+
+@pytest.mark.parametrize(("n", "tests"), [(9, 7), (20, 1)])
+def test_the_detectable_change_is_found_with_a_power_of_80_percent(n: int, tests: int) -> None:
+    chance, scatter = np.random.default_rng(1), 8.0
     pilot = chance.normal(0, 1, n)
     pilot = scatter * (pilot - pilot.mean()) / pilot.std(ddof=1)
-    least = detectable(Moved(pilot, pilot[:, None]), 5, tests=1)
-    assert least == pytest.approx(5 + (1.96 + 0.8416) * scatter / np.sqrt(n), abs=0.01)
+    least = detectable(Moved(pilot, pilot[:, None]), 5, tests)
+    assert least is not None
     found = 0
     for seed in range(200):
         changes = chance.normal(least, scatter, n)
-        found += is_used(mean_of(changes, seed), sign_flip(changes[:, None], chance), 5) is True
-    assert 0.72 < found / 200 < 0.88
+        p = tests * sign_flip(changes[:, None], chance)
+        found += is_used(mean_of(changes, seed), beyond(changes, 5), p, 5) is True
+    assert 0.74 < found / 200 < 0.92
+
+
+def test_the_detectable_change_has_the_quantiles_of_few_pictures() -> None:
+    pilot = np.tile([-8.0, 8.0], 4)
+    error = pilot.std(ddof=1) / np.sqrt(8)
+    quantiles = [student.ppf(one, 7) for one in (0.975, 0.8)]
+    assert detectable(Moved(np.abs(pilot) + pilot, pilot[:, None]), 5, tests=1) == pytest.approx(
+        5 + sum(quantiles) * error
+    )
+
+
+def test_no_change_is_detectable_where_no_p_can_be_small_enough() -> None:
+    moved = Moved(np.ones(6), np.ones((6, 1)))
+    assert detectable(moved, 5, tests=1) == 5
+    assert detectable(moved, 5, tests=2) is None
 
 
 def prediction(logits: Sequence[float] | np.ndarray, task: str = "single label") -> Prediction:
@@ -415,6 +567,17 @@ def pair(
 ) -> Pair:
     given: Mapping[str, Any] = {"index": 0, "area": 0.1, "shares": (), **more}
     return Pair(1, "", prediction(before, task), prediction(after, task), **given)
+
+
+def told(*asked: Pairs, methods: Sequence[str] = ()) -> list[str]:
+    answers = answers_of([one for one in asked if one.pairs], methods)
+    model = small(nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Flatten()), classes=27)
+    return sentences_of(model, PROBES.build("shortcut"), answers, list(asked), 0)  # type: ignore[arg-type]
+
+
+def answered(asked: Pairs) -> tuple[Answer, str]:
+    [answer] = answers_of([asked], ())
+    return answer, told(Pairs("still", "Still", pairs=[pair([0, 0], [0, 0])] * 12), asked)[2]
 
 
 def test_the_change_is_half_the_distance_of_the_probabilities() -> None:
@@ -459,7 +622,7 @@ def samples() -> list[Case]:
 @pytest.fixture(scope="module")
 def drawn() -> list[Subject]:
     made = []
-    for number in range(1, 9):
+    for number in range(1, 12):
         drawing = xray.draw(700_000 + number, xray.LABELS[number % 3], marker=None, size=128)
         sha256 = hashlib.sha256(drawing.pixels.tobytes()).hexdigest()
         made.append(Subject(number, Image(drawing.pixels, sha256, f"{number}.png"), drawing.label))
@@ -485,8 +648,9 @@ def test_the_network_that_cheats_uses_the_marker_and_grad_cam_shows_it(
 def test_the_honest_network_uses_no_marker(pictures: str, request: pytest.FixtureRequest) -> None:
     model = xai.load_model("demo-xray", device="cpu")
     finding = probe(model, request.getfixturevalue(pictures), "shortcut", "grad_cam", artefacts="marker_l,marker_r")
-    assert {line["used"] for line in rows(finding).values()} == {False}
-    assert all(line["change_high"] < 2 for line in rows(finding).values())
+    found = rows(finding)
+    assert {found[name]["used"] for name in ("marker_l", "marker_r")} == {False}
+    assert all(line["change_high"] < 2 for line in found.values())
     assert {line["detected"] for line in rows(finding, "maps").values()} == {False}
 
 

@@ -229,7 +229,7 @@ def _marking(header: list[str], rows: Iterator[list[str]]) -> dict[str, str]:
     for cells in islice(rows if ending else (), 1, None):
         for place in ending:
             if cell := "".join(cells[place : place + 1]):
-                (files if re.search("[./]", cell) else words).add(place)
+                (files if re.search(r"\.[A-Za-z][A-Za-z0-9]{1,4}$", cell) else words).add(place)
     return {header[place]: header[place].removesuffix("_mask") for place in ending if place not in words - files}
 
 

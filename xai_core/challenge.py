@@ -12,7 +12,7 @@ import numpy as np
 
 from xai_core.artefacts import ARTEFACTS, Artefact, taken_out
 from xai_core.challenge_effects import Pair, Pairs, Share, answers_of, spread_of
-from xai_core.challenge_report import REMOVED, method_names, sentences_of, tables_of
+from xai_core.challenge_report import method_names, sentences_of, tables_of
 from xai_core.errors import PictureError, SettingError
 from xai_core.parts import part_of
 from xai_core.probes import Asking, Found, Look, Part, Subject
@@ -22,6 +22,7 @@ from xai_core.truth import distances_to, mass_inside
 if TYPE_CHECKING:
     from xai_core.probes.shortcut import Shortcut
 
+REMOVED = "marker_removed"
 SEEN = 12  # levels of 255 by which what the model sees must differ, to belong to the artefact
 MARKER = "marker"  # what the data calls one that it marks
 SEARCHED = 5  # pictures without a face, after which none is looked for: that takes longer than all else
@@ -47,7 +48,7 @@ def challenge(asking: Asking, probe: Shortcut) -> Found:
     chosen = [ARTEFACTS[name] for name in probe.chosen()]
     asked = {one.name: Pairs(one.name, one.label, one.everywhere) for one in chosen}
     markers = any(one.already == MARKER for one in chosen)
-    removed = Pairs(REMOVED, "Marker in the data, removed")
+    removed = Pairs(REMOVED, "Marker in the data, removed", taken_out=True)
     frames: list[Frame] = []
     originals = []
     for subject in asking.subjects():

@@ -6,7 +6,10 @@ says what is used. Adebayo et al., 2022. https://arxiv.org/abs/2212.04629
 A network answers any patch a little, and a distance between probabilities is never below zero: neither a small p nor an
 interval above zero says that an artefact matters. It is called used where the change is above `smallest`, its interval
 too, and has a direction: probabilities move to or from one class further than they would with signs drawn by lot. It is
-called not used where the whole interval lies below `smallest`. All else is not decided.
+called not used where the whole interval lies below `smallest`, and fewer than RARE of all pictures move by more, as far
+as these tell: one that turns over a picture in seven leaves many small sets as they were, and a bootstrap of those
+knows nothing of it. So an artefact that moves a quarter of all pictures or more by more than `smallest` is called not
+used in 5 % of sets at most; a rarer one in more, and each answer says how rare that is. All else is not decided.
 """
 
 from __future__ import annotations
@@ -19,21 +22,23 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import beta, norm
+from scipy.stats import t as student
 
 from xai_core.errors import SettingError
 from xai_core.records import Prediction
-from xai_core.statistics import CONFIDENCE, Mean, holm, mean_of, share_of
+from xai_core.statistics import CONFIDENCE, LEVEL, POWER, Mean, holm, mean_of, share_of
 
-LEVEL = 0.05
-POWER = 0.8
+RARE = 0.25  # of all pictures: what moves as many or more is not called not used
 EXACT = 13  # pictures: up to here every pattern of signs is counted
 DRAWS = 9999  # of signs, beyond
 VERDICTS = {
     (True, True): "used and shown",
     (True, False): "used, not shown",
+    (True, None): "used, map not decided",
     (False, True): "not used, but lit up",
     (False, False): "not used, not lit up",
+    (False, None): "not used, map not decided",
 }
 
 
@@ -83,11 +88,15 @@ class Pair:
 
 @dataclass
 class Pairs:
-    """What was asked about one artefact, and how many pictures it was not planted in, by the reason."""
+    """What was asked about one artefact, and how many pictures it was not planted in, by the reason.
+
+    Where it is `taken_out`, the pictures had it, and the answer is told as what its absence does.
+    """
 
     name: str
     label: str
     everywhere: bool = False
+    taken_out: bool = False
     pairs: list[Pair] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -123,29 +132,58 @@ def sign_flip(differences: np.ndarray, chance: np.random.Generator) -> float:
 
 def pictures_needed(tests: int) -> int:
     """From how many pictures on a p can be so small that Holm's rule passes it among so many tests."""
-    return math.floor(1 + math.log2(tests / LEVEL)) + 1
+    return math.ceil(1 + math.log2(tests / LEVEL))
 
 
-def is_used(change: Mean, p: float, smallest: float) -> bool | None:
-    """Whether a model uses an artefact, by its change in points and the adjusted p of its pull; None: not decided."""
-    if change.low is None or change.high is None:
+def pictures_to_clear() -> int:
+    """From how many pictures on, none of which moves, an artefact can be called not used."""
+    return math.floor(math.log(1 - CONFIDENCE) / math.log(1 - RARE)) + 1
+
+
+def beyond(changes: np.ndarray, smallest: float) -> Mean:
+    """The share of pictures whose change, of (n,), is above `smallest`, with a one-sided 95 % upper bound.
+
+    Clopper and Pearson, 1934. https://doi.org/10.1093/biomet/26.4.404
+    """
+    n, count = len(changes), int((changes > smallest).sum())
+    most = 1.0 if count == n else float(beta.ppf(CONFIDENCE, count + 1, n - count))
+    return Mean(count / n, None, most, n)
+
+
+def is_used(change: Mean, moving: Mean, p: float, smallest: float) -> bool | None:
+    """Whether a model uses an artefact, by its change in points, the share of pictures `moving` by more than `smallest`
+    and the adjusted p of its pull; None: not decided."""
+    if change.low is None or change.high is None or moving.high is None:
         return None
     if change.low > smallest:
-        return True if p < LEVEL else None
-    return False if change.high < smallest else None
+        return True if p <= LEVEL else None
+    return False if change.high < smallest and moving.high < RARE else None
 
 
-def detectable(moved: Moved, smallest: float, tests: int) -> float:
+def is_shown(difference: Mean, p: float, smallest: float) -> bool | None:
+    """Whether maps show an artefact, by the difference in points of attribution and its adjusted p; None: not known."""
+    if difference.low is None or difference.high is None:
+        return None
+    if difference.low > smallest:
+        return True if p <= LEVEL else None
+    return False if difference.high < smallest else None
+
+
+def detectable(moved: Moved, smallest: float, tests: int) -> float | None:
     """The mean change, in points, that would be called used with a power of 80 %, if pictures scatter as they did here.
 
-    Its interval must clear `smallest`, and its pull the smallest level of Holm's rule; by the normal approximation.
+    Its interval must clear `smallest`, and its pull the smallest level of Holm's rule, by quantiles of Student's t; and
+    where only pulls that all have one sign give so small a p, they must all have it. None where no p can be so small.
     """
     n, column = len(moved.changes), int(np.abs(moved.pulls.mean(axis=0)).argmax())
-    if n < 2:
-        return math.nan
-    change, pull = (float(one.std(ddof=1)) / math.sqrt(n) for one in (moved.changes, moved.pulls[:, column]))
-    found, ends = norm.ppf(POWER), norm.ppf((1 + CONFIDENCE) / 2)
-    return float(max(smallest + (ends + found) * change, (norm.ppf(1 - LEVEL / (2 * tests)) + found) * pull))
+    if n < pictures_needed(tests):
+        return None
+    change, pull = (float(one.std(ddof=1)) for one in (moved.changes, moved.pulls[:, column]))
+    found, ends, level = (student.ppf(one, n - 1) for one in (POWER, (1 + CONFIDENCE) / 2, 1 - LEVEL / (2 * tests)))
+    needed = [smallest + (ends + found) * change / math.sqrt(n), (level + found) * pull / math.sqrt(n)]
+    if 2 * tests * 2.0 ** (1 - n) > LEVEL:
+        needed.append(float(norm.ppf(POWER ** (1 / n))) * pull)
+    return float(max(needed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,22 +203,26 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """All that was found of one artefact. `pull` is that of the output `towards`, and `p` that of all outputs."""
+    """All that was found of one artefact. `pull` is that of the output `towards`, and `p` that of all outputs.
+
+    `moving` is the share of pictures that it moves by more than the smallest change that counts.
+    """
 
     about: Pairs
     moved: Moved
     change: Mean
+    moving: Mean
     towards: int
     pull: Mean
     flips: Mean | None
     p: float
     adjusted: float
     used: bool | None
-    detectable: float
+    detectable: float | None
     shown: tuple[Shown, ...]
 
     def verdict(self, shown: Shown) -> str:
-        if shown.detected is None:
+        if shown.p is None:
             return "cannot be shown"
         return "use not decided" if self.used is None else VERDICTS[self.used, shown.detected]
 
@@ -198,10 +240,13 @@ def spread_of(originals: Sequence[Prediction]) -> np.ndarray | None:
     return np.asarray(spread)
 
 
-def moved_by(pairs: Sequence[Pair], spread: np.ndarray | None = None) -> Moved:
-    """How far predictions moved: total variation distance, |change| of a label, or of a value in its `spread`."""
-    before, after = (np.array(one) for one in zip(*(pair.outputs() for pair in pairs), strict=True))
-    pulls = 100 * (after - before) / (1.0 if spread is None else spread)
+def moved_by(pairs: Sequence[Pair], spread: np.ndarray | None = None, taken_out: bool = False) -> Moved:
+    """How far predictions moved: total variation distance, |change| of a label, or of a value in its `spread`.
+
+    From without to with the artefact, or, where it was `taken_out`, the other way.
+    """
+    absent, present = (np.array(one) for one in zip(*(pair.outputs() for pair in pairs), strict=True))
+    pulls = 100 * (absent - present if taken_out else present - absent) / (1.0 if spread is None else spread)
     if pairs[0].without.task == "single label":
         return Moved(np.abs(pulls).sum(axis=1) / 2, pulls)
     asked = np.array([pair.index for pair in pairs])
@@ -220,12 +265,12 @@ def answers_of(
     """What was found of each artefact, its p adjusted for all of them. Raises SettingError where none was planted."""
     if not asked:
         raise SettingError("None of these artefacts could be planted in any of these pictures. Choose others.")
-    moved = [moved_by(one.pairs, spread) for one in asked]
+    moved = [moved_by(one.pairs, spread, one.taken_out) for one in asked]
     p = [sign_flip(one.pulls, np.random.default_rng(seed)) for one in moved]
     shown = _adjusted([_shown(one, methods, seed) for one in asked], smallest_map)
     answers = []
     for about, one, raw, adjusted, maps in zip(asked, moved, p, holm(p), shown, strict=True):
-        change = mean_of(one.changes, seed)
+        change, moving = mean_of(one.changes, seed), beyond(one.changes, smallest)
         flips = [pair.flipped for pair in about.pairs]
         towards = int(one.pulls.mean(axis=0).argmax())
         answers.append(
@@ -233,12 +278,13 @@ def answers_of(
                 about=about,
                 moved=one,
                 change=change,
+                moving=moving,
                 towards=towards,
                 pull=mean_of(one.pulls[:, towards], seed),
                 flips=None if flips[0] is None else share_of([bool(flip) for flip in flips]),
                 p=raw,
                 adjusted=adjusted,
-                used=is_used(change, adjusted, smallest),
+                used=is_used(change, moving, adjusted, smallest),
                 detectable=detectable(one, smallest, len(asked)),
                 shown=maps,
             )
@@ -263,18 +309,12 @@ def _shown(asked: Pairs, methods: Sequence[str], seed: int) -> tuple[Shown, ...]
 
 
 def _adjusted(shown: Sequence[tuple[Shown, ...]], smallest: float) -> list[tuple[Shown, ...]]:
-    tested = [one.p for row in shown for one in row if one.p is not None]
-    raised, needed = iter(holm(tested)), pictures_needed(max(1, len(tested)))
+    raised = iter(holm([one.p for row in shown for one in row if one.p is not None]))
 
     def decided(one: Shown) -> Shown:
-        if one.p is None or one.difference.mean is None:
+        if one.p is None:
             return one
         adjusted = next(raised)
-        if adjusted < LEVEL and one.difference.mean >= smallest:
-            return dataclasses.replace(one, adjusted=adjusted, detected=True)
-        small = one.difference.high is not None and one.difference.high < smallest
-        return dataclasses.replace(
-            one, adjusted=adjusted, detected=False if small or one.difference.n >= needed else None
-        )
+        return dataclasses.replace(one, adjusted=adjusted, detected=is_shown(one.difference, adjusted, smallest))
 
     return [tuple(decided(one) for one in row) for row in shown]

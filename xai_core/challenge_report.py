@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai_core.challenge_effects import Answer, Pair, Pairs, pictures_needed
+from xai_core.challenge_effects import RARE, Answer, Pair, Pairs, pictures_needed, pictures_to_clear
+from xai_core.group_answers import listed
 from xai_core.methods import Method
 from xai_core.models import Model
 from xai_core.records import Table
-from xai_core.statistics import Mean, share_of
+from xai_core.score_table import number
+from xai_core.statistics import Mean, mean_of
 
 if TYPE_CHECKING:
     from xai_core.probes.shortcut import Shortcut
 
-REMOVED = "marker_removed"
 TOLD = {True: "used", False: "not used", None: "not decided"}
+POINTS = "points"
+MOST_CLASSES = 3  # that flips are counted to, one by one
 
 
 def _spanned(name: str, mean: Mean | None, factor: float = 1) -> dict[str, float | None]:
@@ -40,7 +43,7 @@ def method_names(methods: Sequence[Method]) -> list[str]:
 
 def tables_of(labels: Sequence[str], methods: Sequence[str], answers: Sequence[Answer]) -> dict[str, Table]:
     """`artefacts`: what they do to the prediction, `maps`: whether those show it, and `pictures`: one by one."""
-    unit = _unit(answers)
+    unit, tests = _unit(answers), f"Holm over {_counted(len(answers), 'artefact')}"
     artefacts = Table.of(
         "Artefacts and the prediction",
         {
@@ -48,11 +51,13 @@ def tables_of(labels: Sequence[str], methods: Sequence[str], answers: Sequence[A
             "name": "Name",
             "n": "Pictures",
             **_words("change", f"Change ({unit})"),
+            "moving": "Pictures that move by more than the smallest change (%)",
+            "moving_high": "Pictures that move by more than the smallest change (%), one-sided upper bound",
             "towards": "Towards",
             **_words("pull", f"Pull ({unit})"),
             **_words("flip_rate", "Decisions that flip (%)"),
             "p": "p",
-            "p_adjusted": "p, adjusted",
+            "p_adjusted": f"p, corrected ({tests})",
             "used": "Used by the model",
             "detectable": f"Detectable change ({unit})",
             "area": "Area (% of the picture)",
@@ -63,18 +68,22 @@ def tables_of(labels: Sequence[str], methods: Sequence[str], answers: Sequence[A
                 "name": one.about.name,
                 "n": one.change.n,
                 **_spanned("change", one.change),
+                "moving": None if one.moving.mean is None else 100 * one.moving.mean,
+                "moving_high": None if one.moving.high is None else 100 * one.moving.high,
                 "towards": labels[one.towards],
                 **_spanned("pull", one.pull),
                 **_spanned("flip_rate", one.flips, 100),
                 "p": one.p,
                 "p_adjusted": one.adjusted,
                 "used": one.used,
-                "detectable": one.detectable if math.isfinite(one.detectable) else None,
+                "detectable": one.detectable,
                 "area": 100 * float(np.mean([pair.area for pair in one.about.pairs])),
             }
             for one in answers
         ),
     )
+    local = sum(any(shown.p is not None for shown in one.shown) for one in answers)
+    of_maps = f"Holm over {_counted(local, 'artefact')} × {_counted(len(methods), 'method')}"
     maps = Table.of(
         "Artefacts and the maps",
         {
@@ -88,7 +97,7 @@ def tables_of(labels: Sequence[str], methods: Sequence[str], answers: Sequence[A
             "area": "Area (% of what the model sees)",
             "silent": "Pictures with a map that says nothing, taken as uniform",
             "p": "p",
-            "p_adjusted": "p, adjusted",
+            "p_adjusted": f"p, corrected ({of_maps})",
             "detected": "Shown by the map",
             "verdict": "Verdict",
         },
@@ -155,86 +164,133 @@ def _picture(answer: Answer, number: int, pair: Pair, names: Sequence[str]) -> d
 
 def _unit(answers: Sequence[Answer]) -> str:
     regression = answers[0].about.pairs[0].without.task == "regression"
-    return "hundredths of a standard deviation" if regression else "points"
+    return "hundredths of a standard deviation" if regression else POINTS
 
 
-def _number(value: float) -> str:
-    return f"{value:.1f}" if abs(value) < 9.95 else f"{value:.0f}"
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _points(value: float) -> str:
+    """To a hundredth at most: no set of pictures tells more."""
+    return number(round(value, 2) + 0.0)
 
 
 def _measured(mean: Mean, unit: str) -> str:
     if mean.mean is None:
         return mean.note
-    ends = mean.note if mean.low is None or mean.high is None else f"{_number(mean.low)} to {_number(mean.high)}"
-    return f"{_number(mean.mean)} {unit} ({ends}, n = {mean.n})"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    ends = mean.note if mean.low is None or mean.high is None else f"{_points(mean.low)} to {_points(mean.high)}"
+    return f"{_points(mean.mean)} {unit} ({ends}, n = {mean.n})"
 
 
 def sentences_of(
-    model: Model, probe: Shortcut, answers: Sequence[Answer], asked: Sequence[Pairs], removed: int
+    model: Model, probe: Shortcut, answers: Sequence[Answer], asked: Sequence[Pairs], marked: int
 ) -> list[str]:
-    """The answer first, then every artefact, and what else there is to know; `removed` pictures had a marker."""
+    """The answer first, then every artefact, and what else there is to know; `marked` pictures had a marker."""
     unit = _unit(answers)
     return [
-        _headline(str(model.identity["name"]), answers),
+        _headline(str(model.identity["name"]), answers, len(asked)),
         *(_told(model, probe, one, unit, len(answers)) for one in answers),
         *_skipped(asked),
-        *_replaced(removed, asked),
-        *_counted(answers, probe),
-        _power(answers, unit, probe),
+        *_replaced(marked, asked),
+        *_disagreeing([one for one in answers if not one.about.taken_out], probe),
+        *_power(answers, unit, probe),
         "Used means that the artefact alone moves the prediction. Whether the model learned it from its pictures or is "
-        "merely disturbed by it, this does not tell.",
+        "merely disturbed by it, this does not tell. Not used leaves room for an artefact that moves fewer than "
+        f"{100 * RARE:.0f} % of pictures.",
     ]
 
 
-def _headline(model: str, answers: Sequence[Answer]) -> str:
-    planted = [one for one in answers if one.about.name != REMOVED]
-    used, open_ = ([one.about.label for one in planted if one.used is wanted] for wanted in (True, None))
-    of = f"of {len(planted)} artefact{'s' * (len(planted) > 1)}"
-    said = f"{model} uses {len(used)} {of}: {_listed(used)}" if used else f"{model} is not found to use any {of}"
-    return f"{said}; not decided: {_listed(open_)}." if open_ else f"{said}."
+def _headline(model: str, answers: Sequence[Answer], asked: int) -> str:
+    planted = [one for one in answers if not one.about.taken_out]
+    used, unused, open_ = ([one.about.label for one in planted if one.used is wanted] for wanted in (True, False, None))
+    count = len(planted)
+    of = _counted(count, "artefact") if count == asked else f"the {_counted(count, 'artefact')} that could be planted"
+    if not used and not unused:
+        most, needed = max(one.change.n for one in planted), _needed(len(answers))
+        few = most < pictures_needed(len(answers))
+        why = f"cannot be decided with {_counted(most, 'picture')}: {needed} or more are needed"
+        return f"Whether {model} uses any of {of} {why if few else 'is not decided'}."
+    if used:
+        said = f"{model} uses {len(used)} of {of}: {listed(used)}"
+    else:
+        said = f"{model} is not found to use {len(unused) if open_ else 'any'} of {of}"
+    return f"{said}; not decided: {listed(open_)}." if open_ else f"{said}."
+
+
+def _needed(tests: int) -> int:
+    """From how many pictures on an artefact among so many can be called either."""
+    return max(pictures_needed(tests), pictures_to_clear())
 
 
 def _told(model: Model, probe: Shortcut, one: Answer, unit: str, tests: int) -> str:
-    what = "Taking it out moves" if one.about.name == REMOVED else "It moves"
+    what = "Taking it out moves" if one.about.taken_out else "It moves"
     moves = f"{what} the prediction by {_measured(one.change, unit)}"
     parts = [f"{one.about.label}: {TOLD[one.used]}{' by the model' if one.used else ''}."]
     if one.used:
-        parts.append(f"{moves}, {_direction(model.labels, one, unit)}.")
+        parts.append(f"{moves}, {_direction(model.labels, one)}{_flips(one)}.")
     elif one.used is False:
-        parts.append(f"{moves}, less than {_number(probe.smallest)}.")
+        parts.append(f"{moves}, less than {_points(probe.smallest)}, and {_moving(one)} by more than that.")
     else:
-        parts.append(f"{moves}; {_undecided(one, probe, tests)}.")
+        parts.append(f"{moves}{_flips(one)}; {_undecided(one, probe, tests)}.")
     if shown := _mapped(one):
         parts.append(shown)
     return " ".join(parts)
 
 
-def _direction(labels: Sequence[str], one: Answer, unit: str) -> str:
-    pulled = f"towards {labels[one.towards]} by {_number(one.pull.mean or 0.0)}"
+def _direction(labels: Sequence[str], one: Answer) -> str:
+    """To the class that gains, or else from the one that loses, if it does so beyond its interval."""
+    losing = int(one.moved.pulls.mean(axis=0).argmin())
+    loss = mean_of(one.moved.pulls[:, losing])
+    if one.pull.mean is not None and one.pull.low is not None and one.pull.low > 0:
+        return f"towards {labels[one.towards]} by {_points(one.pull.mean)}"
+    if loss.mean is not None and loss.high is not None and loss.high < 0:
+        return f"away from {labels[losing]} by {_points(-loss.mean)}, and to no one class"
+    return "towards no one class"
+
+
+def _flips(one: Answer) -> str:
     if one.flips is None:
-        return pulled
-    flipped = [pair.present.top(1)[0][0] for pair in one.about.pairs if pair.flipped]
-    if not flipped:
-        return f"{pulled}; no decision flips"
-    to, most = Counter(flipped).most_common(1)[0]
-    single = one.about.pairs[0].without.task == "single label"
-    mostly = f", {'all' if most == len(flipped) else 'most'} to {to}" if single else ""
-    return f"{pulled}; {len(flipped)} of {one.flips.n} decisions flip{mostly}"
+        return ""
+    ends = [pair.without if one.about.taken_out else pair.present for pair in one.about.pairs if pair.flipped]
+    if not ends:
+        return "; no decision flips"
+    said = f"; {len(ends)} of {one.flips.n} decisions flip"
+    if ends[0].task != "single label":
+        return said
+    to = Counter(end.top(1)[0][0] for end in ends).most_common()
+    (first, most), counts = to[0], [f"{count} to {label}" for label, count in to]
+    if len(to) == 1:
+        return f"{said}, {'all ' * (most > 1)}to {first}"
+    if len(to) <= MOST_CLASSES:
+        return f"{said}, {listed(counts)}"
+    return f"{said}, {f'most to {first}' if 2 * most > len(ends) else f'to {len(to)} classes'}"
+
+
+def _moving(one: Answer) -> str:
+    return f"as far as {one.change.n} pictures tell, fewer than {math.ceil(100 * (one.moving.high or 0.0))} % of all"
 
 
 def _undecided(one: Answer, probe: Shortcut, tests: int) -> str:
-    change, needed = one.change, pictures_needed(tests)
-    if change.low is None:
-        return "more pictures are needed"
+    change, smallest = one.change, _points(probe.smallest)
+    if change.low is None or change.high is None:
+        return f"{_needed(tests)} pictures or more are needed"
+    if change.high < probe.smallest:
+        return (
+            f"as far as {change.n} pictures tell, it may move up to {100 * (one.moving.high or 0.0):.0f} % of such "
+            f"pictures by more than {smallest}; not used is said below {100 * RARE:.0f} %, so of "
+            f"{pictures_to_clear()} pictures or more"
+        )
+    if change.n < pictures_needed(tests):
+        return f"among {tests} artefacts only {_needed(tests)} pictures or more can tell"
     if change.low <= probe.smallest:
-        return f"the interval reaches across {_number(probe.smallest)}, and more pictures would narrow it"
-    if change.n < needed:
-        return f"but among {tests} artefacts only {needed} pictures or more can show that it pulls one way"
-    return f"but towards no class in particular (p = {one.adjusted:.2g}), as what merely disturbs does"
+        return f"the interval reaches across {smallest}, and more pictures would narrow it"
+    mixed = (
+        "markers that pull opposite ways cancel here, where the planted letters are asked one by one"
+        if one.about.taken_out
+        else "as what merely disturbs does"
+    )
+    return f"but towards no class in particular (p = {one.adjusted:.2g}): {mixed}"
 
 
 def _mapped(one: Answer) -> str:
@@ -242,63 +298,61 @@ def _mapped(one: Answer) -> str:
         return ""
     if one.about.everywhere:
         return "It covers all of the picture, so no map can point at it."
-    lit = [f"{shown.method} ({_number(shown.difference.mean or 0.0)} points of its attribution more lie on it)"
+    lit = [f"{shown.method} ({_points(shown.difference.mean or 0.0)} points of its attribution more lie on it)"
            for shown in one.shown if shown.detected]  # fmt: skip
     dark = [shown.method for shown in one.shown if shown.detected is False]
-    unknown = [shown.method for shown in one.shown if shown.detected is None]
+    open_ = [shown.method for shown in one.shown if shown.detected is None]
     if one.used is False:
-        said = [f"Lit up all the same by {_listed(lit)}"] if lit else []
+        said = [f"Lit up all the same by {listed(lit)}"] if lit else []
     else:
-        said = [f"Shown by {_listed(lit)}"] if lit else []
-        said += [f"{'not' if lit else 'Not shown'} by {_listed(dark)}"] if dark else []
-    if unknown:
-        said.append(f"{'too' if said else 'Too'} few maps by {_listed(unknown)} to tell")
+        said = [f"Shown by {listed(lit)}"] if lit else []
+        said += [f"{'not' if lit else 'Not shown'} by {listed(dark)}"] if dark else []
+    if open_:
+        said.append(f"{'not' if said else 'Not'} decided of the maps by {listed(open_)}")
     return f"{'; '.join(said)}." if said else ""
 
 
 def _skipped(asked: Iterable[Pairs]) -> Iterator[str]:
     for one in asked:
-        for reason, count in one.skipped.items():
-            of = count + len(one.pairs) + sum(one.skipped.values()) - count
-            yield f"{one.label}: not planted in {count} of {of} pictures, where {reason}."
+        if one.skipped:
+            skipped = sum(one.skipped.values())
+            (reason, _), *more = reasons = one.skipped.most_common()
+            why = "; ".join(f"in {count}, {reason}" for reason, count in reasons) if more else reason
+            where = ":" if more else ", where"
+            yield f"{one.label}: not planted in {skipped} of {skipped + len(one.pairs)} pictures{where} {why}."
 
 
-def _replaced(removed: int, asked: Sequence[Pairs]) -> Iterator[str]:
-    if removed:
+def _replaced(marked: int, asked: Sequence[Pairs]) -> Iterator[str]:
+    if marked:
         of = max(len(one.pairs) for one in asked)
-        yield f"{removed} of {of} pictures have a marker; it was taken out of them before a letter was planted."
+        yield f"{marked} of {of} pictures have a marker; it was taken out of them before a letter was planted."
 
 
-def _counted(answers: Sequence[Answer], probe: Shortcut) -> Iterator[str]:
-    """How often maps and predictions disagree, over artefacts and methods."""
-    decided = {
-        used: [
-            shown.detected for one in answers for shown in one.shown if one.used is used and shown.detected is not None
-        ]
-        for used in (True, False)
+def _disagreeing(answers: Sequence[Answer], probe: Shortcut) -> Iterator[str]:
+    """How often maps and predictions disagree, over artefacts and methods. These share their pictures: no interval."""
+    said = {
+        True: "Misses: where an artefact is used, a method's maps do not show it in {}.",
+        False: "False alarms: where an artefact is not used, a method's maps light up on it all the same, by "
+        f"{_points(probe.smallest_map)} points of attribution or more, in {{}}.",
     }
-    if missed := [not detected for detected in decided[True]]:
-        yield f"Misses: where an artefact is used, a method's maps do not show it in {_share_in_words(missed)}."
-    if lit := decided[False]:
-        yield (
-            "False alarms: where an artefact is not used, a method's maps light up on it all the same, by "
-            f"{_number(probe.smallest_map)} points of attribution or more, in {_share_in_words(lit)}."
-        )
+    for used, sentence in said.items():
+        cells = [shown.detected for one in answers for shown in one.shown if one.used is used and shown.p is not None]
+        open_ = cells.count(None)
+        if len(cells) > open_:
+            undecided = f", and {open_} more {'are' if open_ > 1 else 'is'} not decided" if open_ else ""
+            yield sentence.format(f"{cells.count(not used)} of {_counted(len(cells) - open_, 'case')}{undecided}")
 
 
-def _share_in_words(counted: Sequence[bool | None]) -> str:
-    share = share_of([bool(one) for one in counted])
-    low, high = (round(100 * (end or 0.0)) for end in (share.low, share.high))
-    return f"{sum(map(bool, counted))} of {share.n} cases ({low} to {high} %)"
-
-
-def _power(answers: Sequence[Answer], unit: str, probe: Shortcut) -> str:
+def _power(answers: Sequence[Answer], unit: str, probe: Shortcut) -> Iterator[str]:
     """What could have been found, by the artefacts that were not."""
-    least = [one for one in answers if one.used is not True and math.isfinite(one.detectable)]
-    if not least:
-        return f"A change below {_number(probe.smallest)} {unit} would not have been called used."
-    worst = max(least, key=lambda one: one.detectable)
-    return (
-        f"Of what was not found to be used, a change of {_number(worst.detectable)} {unit} or more would have been "
-        f"found with a chance of 80 % (the worst case, {worst.about.label}, n = {worst.change.n}, scattered as here)."
-    )
+    missed = [one for one in answers if one.used is not True]
+    if not missed:
+        yield f"A change below {_points(probe.smallest)} {unit} would not have been called used."
+    if least := [(one.detectable, one) for one in missed if one.detectable is not None]:
+        change, worst = max(least, key=lambda one: one[0])
+        beyond_all = unit == POINTS and change > 100
+        what = "not even the largest change" if beyond_all else f"a change of {_points(change)} {unit} or more"
+        yield (
+            f"Of what was not found to be used, {what} would have been found with a chance of 80 % (the worst case, "
+            f"{worst.about.label}, n = {worst.change.n}, scattered as here)."
+        )

@@ -30,24 +30,23 @@ NO_MAP = "The method made no map of one of the two pictures."
 def respond(asking: Asking, probe: Perturbation) -> Found:
     """Ask about every picture at every dose of `probe`.
 
-    Raises SettingError where the strongest dose changes nothing, and where no picture can be asked about.
+    Pictures that the strongest dose leaves as they are say nothing of it, and are left out. Raises SettingError for a
+    strongest dose of 0, and where no picture can be asked about.
     """
     if not probe.strength:
         raise SettingError(f"{probe.label}: a strongest dose of 0 changes nothing. Choose another.")
     responses: list[Response] = []
     frames: tuple[Frame, ...] = ()
-    why = ""
     for subject in asking.subjects():
         try:
             film = _film(asking, probe, subject)
             responses.append(_response(asking, probe, film))
         except PictureError as error:
-            why = why or str(error)
             asking.leave_out(subject, str(error))
             continue
         frames = frames or tuple(_frames(asking, probe, film, responses[-1]))
     if not responses:
-        raise SettingError(f"No picture can be asked about {probe.label.lower()}. {why}".strip())
+        raise SettingError(f"No picture can be asked about {probe.label.lower()}.")
     return Found(
         sentences(asking, probe, responses),
         tables(asking, probe, responses),
@@ -57,10 +56,14 @@ def respond(asking: Asking, probe: Perturbation) -> Found:
 
 
 class _Film(NamedTuple):
-    """One picture at every dose, from 0: the pictures, what the model says of each, and the way from the original."""
+    """One picture at every dose, from 0: the pictures, what the model says of each, and the way from the original.
+
+    `marked` (H, W) bool is what the data mark in the original, and what that is called.
+    """
 
     subject: Subject
     part: Part | None
+    marked: tuple[np.ndarray, str] | None
     target: Target
     doses: tuple[float, ...]
     images: tuple[Image, ...]
@@ -69,9 +72,13 @@ class _Film(NamedTuple):
 
 
 def _film(asking: Asking, probe: Perturbation, subject: Subject) -> _Film:
+    from xai_core.parts import marked_object
+
     part = _part(probe, subject)
     doses = probe.doses()
     changed = tuple(_perturbed(asking, probe, subject, part, dose) for dose in doses[1:])
+    if _same(changed[-1], subject.image):
+        raise PictureError(f"{probe.label} {amount(probe, doses[-1])} changes no pixel of it.")
     first = asking.original(subject)
     target = resolve_target(asking.target, first.prediction)
     images = (subject.image, *changed)
@@ -83,7 +90,7 @@ def _film(asking: Asking, probe: Perturbation, subject: Subject) -> _Film:
         for after, dose in zip(others, doses[1:], strict=True)
     ]
     looks = (first, *asking.look(changed, target))
-    return _Film(subject, part, target, doses, images, looks, tuple(ways))
+    return _Film(subject, part, marked_object(subject), target, doses, images, looks, tuple(ways))
 
 
 def _part(probe: Perturbation, subject: Subject) -> Part | None:
@@ -100,6 +107,10 @@ def _perturbed(asking: Asking, probe: Perturbation, subject: Subject, part: Part
     return dataclasses.replace(subject.image, pixels=pixels)
 
 
+def _same(one: Image, other: Image) -> bool:
+    return np.array_equal(one.pixels, other.pixels)
+
+
 def _view(model: Model, image: Image) -> View:
     height, width = image.pixels.shape[:2]
     rows, columns = model.preprocessing.input_size[1:]
@@ -108,6 +119,7 @@ def _view(model: Model, image: Image) -> View:
 
 def _response(asking: Asking, probe: Perturbation, film: _Film) -> Response:
     decisions = [decision(look.prediction, film.target) for look in film.looks]
+    mask, marked = film.marked or (None, "")
     answers = tuple(
         Answer(
             dose=dose,
@@ -115,9 +127,12 @@ def _response(asking: Asking, probe: Perturbation, film: _Film) -> Response:
             value=value_of(look.prediction, film.target),
             decision=made,
             flipped=made != decisions[0],
-            shifts=tuple(_shifts(film.looks[0], look, way, film.subject.mask)),
+            shifts=tuple(_shifts(film.looks[0], look, way, mask)),
+            repeats=step > 0 and _same(image, film.images[step - 1]),
         )
-        for dose, image, look, way, made in zip(film.doses, film.images, film.looks, film.ways, decisions, strict=True)
+        for step, (dose, image, look, way, made) in enumerate(
+            zip(film.doses, film.images, film.looks, film.ways, decisions, strict=True)
+        )
     )
     return Response(
         number=film.subject.number,
@@ -128,6 +143,7 @@ def _response(asking: Asking, probe: Perturbation, film: _Film) -> Response:
         flip=_flip(asking, probe, film, answers),
         in_probability=as_read(film.target, film.looks[0].prediction).kind in ("probability", "sigmoid"),
         part=film.part.source if film.part else "",
+        marked=marked,
     )
 
 
@@ -137,21 +153,38 @@ def _shifts(before: Look, after: Look, way: Way, mask: np.ndarray | None) -> Ite
 
 
 def _flip(asking: Asking, probe: Perturbation, film: _Film, answers: Sequence[Answer]) -> Flip | None:
-    """Where the decision flips first on the way up, between two doses of the grid, halved HALVINGS times."""
+    """Where the decision flips first on the way up, between two doses of the grid, halved HALVINGS times.
+
+    Of doses so near that they give the same picture only one is asked about.
+    """
     step = next((number for number, answer in enumerate(answers) if answer.flipped), None)
     if step is None:
         return None
-    low, high, now = answers[step - 1].dose, answers[step].dose, answers[step].decision
+    (low, kept), (high, gone) = ((film.doses[at], film.images[at]) for at in (step - 1, step))
+    now = answers[step].decision
     for _ in range(HALVINGS):
-        middle = (low + high) / 2
+        middle = round((low + high) / 2, 9)
         image = _perturbed(asking, probe, film.subject, film.part, middle)
-        [look] = asking.look([image], film.target, maps=False)
-        made = decision(look.prediction, film.target)
-        if made == answers[0].decision:
-            low = middle
-        else:
-            high, now = middle, made
+        if _same(image, gone):
+            high = middle
+            continue
+        if not _same(image, kept):
+            [look] = asking.look([image], film.target, maps=False)
+            made = decision(look.prediction, film.target)
+            if made != answers[0].decision:
+                high, gone, now = middle, image, made
+                continue
+        low, kept = middle, image
     return Flip(low, high, str(now))
+
+
+def _covered(film: _Film, image: Image, way: Way) -> np.ndarray | None:
+    """(h, w) bool of the view: where a picture whose part is covered differs from the original; None where nowhere."""
+    before, after = film.subject.image.pixels, image.pixels
+    if film.part is None or before.shape != after.shape:
+        return None
+    region = way.region((before != after).any(axis=2))
+    return region if region.any() else None
 
 
 def as_read(target: Target, prediction: Prediction) -> Target:
@@ -186,7 +219,7 @@ def _frames(asking: Asking, probe: Perturbation, film: _Film, response: Response
             caption=f"{probe.label} {amount(probe, answer.dose)}" if answer.dose else "Original",
             pixels=asking.model.preprocessing.view(image) if made is None else made.pixels,
             values=None if made is None else made.values,
-            region=None if film.part is None else way.region(film.part.mask),
+            region=_covered(film, image, way),
             facts={
                 "dose": answer.dose,
                 "unit": probe.unit,

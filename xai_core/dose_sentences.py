@@ -15,8 +15,8 @@ from xai_core.registry import settings
 from xai_core.score_table import number
 from xai_core.statistics import CONFIDENCE, Mean, mean_of, share_of
 
-SAME = 0.95  # rank correlation; above it, a map is the same to the eye
-KEPT = 5.0  # points: a probability that changes by less is said to stay
+SAME = 0.95  # rank correlation; above it, a map is said to stay nearly the same: a convention, as in evidence.py
+KEPT = 5.0  # points: a probability that changes by less is said to stay, one that changes by as much to change
 BY_CHANCE = 0.1 / (2 - 0.1)  # overlap of two tenths drawn at random
 
 
@@ -25,17 +25,29 @@ def sentences(asking: Asking, probe: Perturbation, responses: Sequence[Response]
     found = [*_decisions(probe, responses), _change(asking, probe, responses)]
     for place, method in enumerate(asking.methods):
         found.extend(_moved(probe, method.label, place, responses, asking.seed))
-        found.extend(_parted(method.label, place, responses))
+        found.extend(_parted(probe, method.label, place, responses))
+    found.extend(_repeated(responses))
     if probe.part:
-        found.append(_sources(probe, responses))
+        found.extend(_sources(probe, responses))
     if len(responses) == 1:
         found.append("This is one picture: it says nothing of others.")
     return found
 
 
-def amount(probe: Perturbation, dose: float) -> str:
-    """A dose with its unit."""
-    return f"{_bare(probe, dose)} {probe.unit}".strip()
+def amount(probe: Perturbation, dose: float, whole: bool = False) -> str:
+    """A dose with its unit; only as a `whole` with what it is a share of, which is said once.
+
+    +0.4, as a whole +0.4 of full white; 2 %, as a whole 2 % of the shorter side.
+    """
+    unit = probe.unit if whole else "" if probe.unit.startswith("of ") else probe.unit.partition(" of ")[0]
+    bare = _bare(probe, dose)
+    return f"{bare} {unit.removesuffix('s') if abs(dose) == 1 else unit}".strip()
+
+
+def _at(probe: Perturbation, dose: float) -> str:
+    """As a sentence begins: a number without a unit is said to be a dose."""
+    said = amount(probe, dose)
+    return f"At {'dose ' if said == _bare(probe, dose) else ''}{said}"
 
 
 def _bare(probe: Perturbation, dose: float) -> str:
@@ -54,7 +66,7 @@ def detectable(n: int) -> float:
 
 
 def _decisions(probe: Perturbation, responses: Sequence[Response]) -> Iterator[str]:
-    n, strongest = len(responses), amount(probe, responses[0].answers[-1].dose)
+    n, strongest = len(responses), amount(probe, responses[0].answers[-1].dose, whole=True)
     if not responses[0].decides:
         yield f"{probe.label} up to {strongest}: the output decides nothing, so no decision can flip."
         return
@@ -63,8 +75,8 @@ def _decisions(probe: Perturbation, responses: Sequence[Response]) -> Iterator[s
         return
     if not any(one.flip for one in responses):
         yield (
-            f"{probe.label}: no decision of {n} flips at any dose up to {strongest}; with n = {n}, a flip rate above "
-            f"{_percent(detectable(n))} would have shown."
+            f"{probe.label}: no decision of {n} flips at any of the {len(responses[0].answers) - 1} doses up to "
+            f"{strongest}; with n = {n}, a flip rate above {_percent(detectable(n))} would have shown."
         )
         return
     flipped = [one.answers[-1].flipped for one in responses]
@@ -81,11 +93,12 @@ def _decisions(probe: Perturbation, responses: Sequence[Response]) -> Iterator[s
 def _decision(probe: Perturbation, one: Response, strongest: str) -> str:
     original = one.answers[0].decision
     if one.flip is None:
-        return f"{probe.label}: the decision, {original}, stays at every dose up to {strongest}."
-    back = "" if one.answers[-1].flipped else f", and is {original} again at {strongest}"
+        doses = len(one.answers) - 1
+        return f"{probe.label}: the decision, {original}, flips at none of the {doses} doses up to {strongest}."
+    back = "" if one.answers[-1].flipped else f", and is {original} again at {amount(probe, one.answers[-1].dose)}"
     return (
         f"{probe.label}: the decision flips from {original} to {one.flip.to} between {_bare(probe, one.flip.low)} and "
-        f"{amount(probe, one.flip.high)}{back}."
+        f"{amount(probe, one.flip.high, whole=True)}{back}."
     )
 
 
@@ -99,11 +112,11 @@ def _halfway(probe: Perturbation, responses: Sequence[Response]) -> str:
 
     if half.dose == math.inf:
         first = min((flip.high for flip in flips), key=abs)
-        return f"Fewer than half flip on the way, the first by {amount(probe, first)}: {never}."
+        return f"Fewer than half flip on the way, the first at {amount(probe, first)}: {never}."
     if half.low is None or half.high is None:
-        return f"Half have flipped by {amount(probe, half.dose)} ({n} pictures are too few for an interval); {never}."
+        return f"Half have flipped at {amount(probe, half.dose)} ({n} pictures are too few for an interval); {never}."
     return (
-        f"Half have flipped by {amount(probe, half.dose)} (95 % interval {at(half.low)} to {at(half.high)}); {never}."
+        f"Half have flipped at {amount(probe, half.dose)} (95 % interval {at(half.low)} to {at(half.high)}); {never}."
     )
 
 
@@ -117,7 +130,7 @@ def _change(asking: Asking, probe: Perturbation, responses: Sequence[Response]) 
     if len(targets := {str(one.target).removeprefix("probability of ") for one in responses}) == 1:
         [target] = targets
     return (
-        f"At {amount(probe, first.answers[-1].dose)} the {what} of {target} changes {'in the mean ' * several}by "
+        f"{_at(probe, first.answers[-1].dose)} the {what} of {target} changes {'in the mean ' * several}by "
         f"{_signed(found, first.in_probability)}, from {shown(start)} to {shown(end)}."
     )
 
@@ -136,50 +149,74 @@ def _moved(probe: Perturbation, label: str, place: int, responses: Sequence[Resp
         return
     carried = ", carried along to where things are now" if type(probe).move is not Perturbation.move else ""
     yield (
-        f"At {amount(probe, responses[0].answers[-1].dose)} the map by {label} has a {'mean ' * (len(responses) > 1)}"
+        f"{_at(probe, responses[0].answers[-1].dose)} the map by {label} has a {'mean ' * (len(responses) > 1)}"
         f"rank correlation of {_hundredths(ranks)} with the original's{carried} (1: the same order of pixels, "
         f"0: unrelated); the highest tenths overlap by {_hundredths(tops)}, by chance {BY_CHANCE:.2f}.{left}"
     )
     if centre.mean is not None:
         marked = "" if outside.n == centre.n else f", where it is marked ({_of(outside.n, len(responses))}),"
-        mask = "" if outside.mean is None else f", that outside the object{marked} by {_signed(outside)}"
+        mask = "" if outside.mean is None else f", that outside the {_marked(responses)}{marked} by {_signed(outside)}"
         yield (
             f"Its centre of mass moves by {_hundredths(centre)} hundredths of the view's diagonal; its share within "
             f"{_percent(BORDER)} of an edge changes by {_signed(edge)}{mask}."
         )
 
 
-def _parted(label: str, place: int, responses: Sequence[Response]) -> Iterator[str]:
-    """Where the map does not show what the prediction does, in either direction, at any dose that was looked at."""
-    n, stays, goes = len(responses), 0, 0
-    for one in responses:
-        known = [
-            (answer.flipped, rank, abs(one.change(step)))
-            for step, answer in enumerate(one.answers)
-            if step and (rank := answer.shifts[place].rank_correlation) is not None
-        ]
-        stays += any(flipped and rank > SAME for flipped, rank, _ in known)
-        goes += one.in_probability and any(
-            not flipped and rank < APART and change < KEPT for flipped, rank, change in known
-        )
+def _marked(responses: Sequence[Response]) -> str:
+    """What is called marked, over all pictures."""
+    return " or the ".join(sorted({one.marked for one in responses} - {""}, reverse=True))
+
+
+def _parted(probe: Perturbation, label: str, place: int, responses: Sequence[Response]) -> Iterator[str]:
+    """Where the map does not show what the prediction does, in either direction, at any dose that was looked at.
+
+    Near a tie a decision flips with next to no change, which no map need show: the probability must change too.
+    """
+    n, stays, goes = len(responses), [], []
+    for one in responses if responses[0].in_probability else ():
+        for step, answer in list(enumerate(one.answers))[1:]:
+            rank, changes = answer.shifts[place].rank_correlation, abs(one.change(step)) >= KEPT
+            if rank is not None and answer.flipped and changes and rank > SAME:
+                stays.append((one.number, answer.dose))
+            if rank is not None and not answer.flipped and not changes and rank < APART:
+                goes.append((one.number, answer.dose))
     if stays:
         yield (
-            f"In {_of(stays, n)} the decision flips while the map by {label} stays nearly the same (rank correlation "
-            f"above {SAME}): it does not show what the prediction does."
+            f"In {_where(probe, stays, n)}, the decision flips and the probability changes by {KEPT:.0f} points or "
+            f"more while the map by {label} stays nearly the same (rank correlation above {SAME}): there it does not "
+            "show what the prediction does."
         )
     if goes:
         yield (
-            f"In {_of(goes, n)} the map by {label} becomes another (rank correlation below {APART}) while the decision "
-            f"stays and the probability changes by less than {KEPT:.0f} points: a map that moves is no sign that the "
-            "prediction does."
+            f"In {_where(probe, goes, n)}, the map by {label} becomes another (rank correlation below {APART}) while "
+            f"the decision stays and the probability changes by less than {KEPT:.0f} points: a map that moves is no "
+            "sign that the prediction does."
         )
 
 
-def _sources(probe: Perturbation, responses: Sequence[Response]) -> str:
+def _where(probe: Perturbation, found: Sequence[tuple[int, float]], n: int) -> str:
+    """In how many pictures, and at which doses, of (number of the picture, dose)."""
+    doses = sorted({dose for _, dose in found}, key=abs)
+    at = f"between {_bare(probe, doses[0])} and" if len(doses) > 1 else "at"
+    return f"{_of(len({number for number, _ in found}), n)}, {at} {amount(probe, doses[-1])}"
+
+
+def _repeated(responses: Sequence[Response]) -> Iterator[str]:
+    """Where doses differ by name alone."""
+    count = sum(any(answer.repeats for answer in one.answers) for one in responses)
+    if count:
+        yield (
+            f"In {_of(count, len(responses))} a dose gives the same picture, to the byte, as the one before: the two "
+            "are one dose."
+        )
+
+
+def _sources(probe: Perturbation, responses: Sequence[Response]) -> Iterator[str]:
     """Who says where the part is."""
-    counted = Counter(one.part for one in responses).most_common()
-    said = ", ".join(f"{source} in {_of(count, len(responses))}" for source, count in counted)
-    return f"Where the part ({probe.part.replace('_', ' ')}) is was {said}."
+    name = probe.part.replace("_", " ")
+    was = "were" if name.endswith("s") else "was"
+    for source, count in Counter(one.part for one in responses).most_common():
+        yield f"The {name} {was} {source} in {_of(count, len(responses))}."
 
 
 # ---- numbers -----------------------------------------------------------------------------------------------------

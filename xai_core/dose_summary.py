@@ -19,7 +19,7 @@ class Answer(NamedTuple):
     """What the model says of one picture at one dose, and how far its maps have moved, one Shift per method.
 
     `value` is the probability of the target, or of outputs that are none the target itself. `decision` is None where
-    the outputs decide nothing.
+    the outputs decide nothing. `repeats` where the picture is that of the dose before, to the byte: they are one dose.
     """
 
     dose: float
@@ -28,6 +28,7 @@ class Answer(NamedTuple):
     decision: str | None
     flipped: bool
     shifts: tuple[Shift, ...]
+    repeats: bool = False
 
 
 class Flip(NamedTuple):
@@ -40,7 +41,10 @@ class Flip(NamedTuple):
 
 @dataclass(frozen=True)
 class Response:
-    """Of one picture: its answers from dose 0 to the strongest. `part` is who says where its part is."""
+    """Of one picture: its answers from dose 0 to the strongest.
+
+    `part` is who says where its part is, `marked` what the data mark in it, "" where nothing.
+    """
 
     number: int
     sha256: str
@@ -50,6 +54,7 @@ class Response:
     flip: Flip | None
     in_probability: bool
     part: str = ""
+    marked: str = ""
 
     @property
     def decides(self) -> bool:
@@ -96,7 +101,7 @@ def tables(asking: Asking, probe: Perturbation, responses: Sequence[Response]) -
         "top_overlap": "Overlap of the highest tenths",
         "centre_distance": "Centre of mass moved (hundredths of the diagonal)",
         "border_change": "Change of the share near the border (points)",
-        "background_change": "Change of the share outside the mask (points)",
+        "background_change": "Change of the share outside what is marked (points)",
     }
     dose = {"dose": f"Dose ({probe.unit})" if probe.unit else "Dose"}
     measured = {"measured": probe.measured[:1].upper() + probe.measured[1:]}
@@ -132,6 +137,7 @@ def tables(asking: Asking, probe: Perturbation, responses: Sequence[Response]) -
                 "flip_high": "Flipped at dose",
                 "flipped_to": "Flipped to",
                 "part": "Part",
+                "marked": "Marked in the data",
             },
             map(_flip_line, responses),
         ),
@@ -149,6 +155,7 @@ def tables(asking: Asking, probe: Perturbation, responses: Sequence[Response]) -
                 "probability": value,
                 "predicted": "Decision",
                 "flipped": "Flipped",
+                "repeats": "Same picture as at the dose before",
                 "method": "Method",
                 **maps,
                 "why": "Why a number is missing",
@@ -209,7 +216,7 @@ def _flip_line(one: Response) -> dict[str, Any]:
     line = {"picture": one.number, "sha256": one.sha256, "label": one.label, "original": one.answers[0].decision}
     if one.flip:
         line |= {"flip_low": one.flip.low, "flip_high": one.flip.high, "flipped_to": one.flip.to}
-    return {**line, "part": one.part}
+    return {**line, "part": one.part, "marked": one.marked}
 
 
 def _half_lines(asking: Asking, responses: Sequence[Response]) -> Iterator[dict[str, Any]]:
@@ -239,6 +246,7 @@ def _picture_lines(asking: Asking, responses: Sequence[Response]) -> Iterator[di
                 "method": "",
                 "why": "",
                 "flipped": None if answer.decision is None else answer.flipped,
+                "repeats": answer.repeats,
             }
             if not answer.shifts:
                 yield line

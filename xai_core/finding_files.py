@@ -52,38 +52,52 @@ def fields_of(finding: Finding) -> dict[str, Any]:
         "pictures": list(finding.pictures),
         "sentences": list(finding.sentences),
         "seed": finding.seed,
+        "seconds": finding.seconds,
+        "passes": finding.passes.__dict__,
         "note": finding.note,
     }
 
 
 def finding_of(manifest: Mapping[str, Any], content: Content) -> Finding:
     """What was saved. Raises Damage for a file that is not as it was, KeyError, TypeError or ValueError for others."""
-    said = json.loads(content(FINDING))
+    try:
+        said = json.loads(content(FINDING))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     return Finding(
         probe=manifest["probe"],
         kind=said["kind"],
         model=manifest["model"],
         methods=tuple(manifest["methods"]),
         pictures=tuple(manifest["pictures"]),
-        sentences=tuple(manifest["sentences"]),
+        sentences=_sentences(manifest["sentences"]),
         tables={
             name: Table(one["title"], dict(one["words"]), tuple(map(tuple, one["rows"])))
             for name, one in said["tables"].items()
         },
         frames=tuple(_frame(number, one, content) for number, one in enumerate(said["frames"], 1)),
-        left_out=tuple(said["left_out"]),
+        left_out=_sentences(said["left_out"]),
+        notes=_sentences(said["notes"]),
         seed=manifest["seed"],
-        seconds=said["seconds"],
-        passes=Passes(**said["passes"]),
+        seconds=float(manifest["seconds"]),
+        passes=Passes(**manifest["passes"]),
         note=str(manifest["note"]),
         manifest=manifest,
     )
+
+
+def _sentences(given: Any) -> tuple[str, ...]:
+    """Raises TypeError for anything but a list of text."""
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise TypeError("a list of sentences was expected")
+    return tuple(given)
 
 
 def finding_json(finding: Finding) -> str:
     """A finding for other programs: what it asked, what it found, and every table. Without pixels."""
     about = {"probe": dict(finding.probe), "model": dict(finding.model), "methods": [*map(dict, finding.methods)]}
     said = {"pictures": finding.pictures, "sentences": finding.sentences, "seed": finding.seed}
+    said |= {"seconds": finding.seconds, "passes": finding.passes.__dict__}
     return json.dumps({**about, **said, **json.loads(_json(finding))}, indent=1, allow_nan=False)
 
 
@@ -106,8 +120,7 @@ def _json(finding: Finding) -> bytes:
         "tables": tables,
         "frames": frames,
         "left_out": finding.left_out,
-        "seconds": finding.seconds,
-        "passes": finding.passes.__dict__,
+        "notes": finding.notes,
     }
     return json.dumps(said, indent=1, allow_nan=False).encode()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import binary_fill_holes, label
 
+from xai_core.canvas import percent
 from xai_core.errors import PictureError
 from xai_core.truth import border
 
@@ -38,8 +39,8 @@ def object_of(pixels: np.ndarray) -> np.ndarray:
     found = pieces == 1 + int(np.bincount(pieces.ravel())[1:].argmax()) if count else pieces > 0
     if not LEAST <= found.mean() <= MOST:
         raise PictureError(
-            f"No object could be told from its ground: what stands out by its colour covers {found.mean():.0%} of the "
-            "picture. Give a mask."
+            "No object could be told from its ground: what stands out by its colour covers "
+            f"{percent(float(found.mean()))} of the picture. Give a mask."
         )
     whole: np.ndarray = found.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
     return whole

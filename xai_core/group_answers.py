@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,19 +13,22 @@ import numpy as np
 from xai_core.checkpoints import printable
 from xai_core.classification import right_or_wrong
 from xai_core.errors import SettingError
+from xai_core.methods import METHODS
 from xai_core.probes import Asking, Look, Subject
 from xai_core.records import Table
 from xai_core.regions import regions_of
-from xai_core.statistics import Mean, mean_of, share_of
+from xai_core.score_table import row_names
+from xai_core.statistics import LEVEL, mean_of, share_of
 from xai_core.truth import mass_inside
 
 HALF = 0.5  # the operating point of a label that excludes no other
-MOST_CLASSES = 8  # whose selection is counted where there are no labels
+MOST_CLASSES = 8  # whose predictions are counted where there are no labels
+PERCENT = 100.0
 RATES = {
     "error_rate": "Error rate",
-    "true_positive_rate": "True positive rate",
-    "false_positive_rate": "False positive rate",
-    "selection_rate": "Selection rate",
+    "true_positive_rate": "True positive rate of",
+    "false_positive_rate": "False positive rate of",
+    "selection_rate": "Predicted",
 }
 
 
@@ -36,23 +39,39 @@ class Decision:
     positive: str = ""
     threshold: float = 0.0
 
-    def check(self, asking: Asking) -> None:
-        """Raise SettingError where the model cannot be asked this."""
-        labels = asking.model.labels
-        if asking.model.identity.get("task") == "regression":
+    @classmethod
+    def of(cls, asking: Asking, positive: str = "", threshold: float = 0.0) -> Decision:
+        """For this model. Raises SettingError where it cannot be asked this."""
+        labels, task = asking.model.labels, asking.model.identity.get("task")
+        if task == "regression":
             raise SettingError(f"{asking.model.name} gives values, not classes, so groups have no rates. Ask another.")
-        if self.positive and self.positive not in labels:
+        if positive and positive not in labels:
             shown = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
-            raise SettingError(f"The model has no class {printable(self.positive, 60)!r}. Its classes are {shown}.")
-        if self.threshold and not self.positive:
+            raise SettingError(f"The model has no class {printable(positive, 60)!r}. Its classes are {shown}.")
+        if threshold and not positive:
             raise SettingError("A threshold is an operating point of one class. Name the positive class too.")
+        return cls(positive, threshold or (HALF if positive and task == "multi label" else 0.0))
+
+    def right(self, label: str | None, predicted: str, labels: Sequence[str], task: str) -> bool | None:
+        """Whether that is right of a picture of class `label`; None where nothing can be.
+
+        Labels that do not exclude one another have no single right one, but an operating point of one of them has: it
+        is right to predict it where it is the label, and not to where it is not.
+        """
+        said = right_or_wrong(label, predicted, labels, task)
+        if not self.threshold or (said is None and not (label is not None and task == "multi label")):
+            return said
+        return (predicted == self.positive) == (label == self.positive)
 
     @property
     def words(self) -> str:
         """What decides, as a sentence."""
         if not self.threshold:
-            return "The most probable class decides."
-        return f"{self.positive} is decided on where its probability is {self.threshold:g} or more."
+            return "The most probable class is the one predicted."
+        return (
+            f"{self.positive} is predicted where its probability is {PERCENT * self.threshold:g} % or more; it is an "
+            "error to do so for a picture with another label, or not to for one with this label."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +97,23 @@ def method_names(asking: Asking) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names, 1)]
 
 
+def method_labels(asking: Asking) -> dict[str, str]:
+    """What each of `method_names` is called in sentences."""
+    labels = row_names([method.to_dict() for method in asking.methods], METHODS)[1]
+    return dict(zip(method_names(asking), labels, strict=True))
+
+
 def measure(asking: Asking, subject: Subject, decision: Decision, find_faces: bool) -> Measured:
     """Ask the model about one picture."""
     look, labels = asking.original(subject), asking.model.labels
     prediction = look.prediction
     probabilities = dict(zip(labels, map(float, prediction.probabilities), strict=True))
-    best = labels[int(prediction.order()[0])]
+    best = predicted = labels[int(prediction.order()[0])]
     explained = asking.target.label if asking.target else best
-    predicted, right = best, right_or_wrong(subject.label, best, labels, prediction.task)
-    if decision.positive and (decision.threshold or prediction.task == "multi label"):
-        selected = probabilities[decision.positive] >= (decision.threshold or HALF)
+    if decision.threshold:
+        selected = probabilities[decision.positive] >= decision.threshold
         predicted = decision.positive if selected else f"not {decision.positive}"
-        right = None if right is None else selected == (subject.label == decision.positive)
+    right = decision.right(subject.label, predicted, labels, prediction.task)
     regions = regions_of(subject, asking.model.preprocessing, find_faces)
     return Measured(
         subject,
@@ -146,10 +170,10 @@ class Divided:
 
     @cached_property
     def selected(self) -> tuple[str, ...]:
-        """The classes of which is counted how often they are decided on.
+        """The classes of which is counted how often they are predicted.
 
-        The positive one; where nothing can be right or wrong, the target, or the commonest decisions, of which two
-        classes have one: the other is decided on in all other pictures.
+        The positive one; where nothing can be right or wrong, the target, or the commonest predictions, of which two
+        classes have one: the other is predicted for all other pictures.
         """
         if self.positive:
             return (self.positive,)
@@ -162,8 +186,8 @@ class Divided:
         return tuple(sorted(said, key=lambda label: (-said[label], label))[:most])
 
     @cached_property
-    def rates(self) -> dict[str, np.ndarray]:
-        """(n,) float64 by the key of each rate that is defined: 1 where it holds of a picture, NaN where undefined."""
+    def asked(self) -> dict[str, np.ndarray]:
+        """(n,) float64 by the key of each rate asked for: 1 where it holds of a picture, NaN where undefined."""
         right = np.array([np.nan if one.right is None else float(one.right) for one in self.pictures])
         found = {"error_rate": 1 - right}
         for label in self.selected:
@@ -173,12 +197,27 @@ class Divided:
                 found["true_positive_rate"] = np.where(~np.isnan(right) & of_class, chosen, np.nan)
                 found["false_positive_rate"] = np.where(~np.isnan(right) & ~of_class, chosen, np.nan)
             found["selection_rate" if len(self.selected) == 1 else f"selection_rate: {label}"] = chosen
-        return {key: values for key, values in found.items() if not np.isnan(values).all()}
+        return found
+
+    @property
+    def rates(self) -> dict[str, np.ndarray]:
+        """Of the rates that were asked for, those that are defined on any picture."""
+        return {key: values for key, values in self.asked.items() if not np.isnan(values).all()}
 
     def rate_words(self, key: str) -> str:
         """What a rate is called on a screen."""
         rate, _, label = key.partition(": ")
-        return RATES[rate] if rate == "error_rate" else f"{RATES[rate]} of {label or self.selected[0]}"
+        return RATES[rate] if rate == "error_rate" else f"{RATES[rate]} {label or self.selected[0]}"
+
+    def where_words(self, at: int) -> str:
+        """What a share of attribution is called on a screen, by its place in `looked`."""
+        method, region = self.looked[at]
+        return f"{region} by {self.labels[method]}"
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """What methods are called on a screen, by their keys."""
+        return method_labels(self.asking)
 
     @cached_property
     def shares(self) -> np.ndarray:
@@ -195,17 +234,18 @@ class Divided:
         probability = np.array([self.of_selected(one) for one in self.pictures])
         words = {"group": self.column, "n": "Pictures", "small": "Fewer than the minimum"}
         for key in self.rates:
-            words |= with_interval(key, self.rate_words(key)) | {f"n_{key}": "Pictures counted"}
+            words |= with_interval(key, f"{self.rate_words(key)} (%)") | {f"n_{key}": "Pictures counted"}
         of = self.selected[0] if len(self.selected) == 1 else "the explained class"
-        words |= with_interval("mean_probability", f"Mean probability of {of}")
+        words |= with_interval("mean_probability", f"Mean probability of {of} (%)")
         lines = []
         for group in self.groups:
             own = self.of == group
             line: dict[str, Any] = {"group": group, "n": int(own.sum()), "small": bool(own.sum() < self.smallest)}
             for key, values in self.rates.items():
                 known = values[own & ~np.isnan(values)]
-                line |= cells(key, share_of(known > 0)) | {f"n_{key}": len(known)}
-            lines.append(line | cells("mean_probability", mean_of(probability[own], self.asking.seed)))
+                line |= cells(key, share_of(known > 0)[:3], PERCENT) | {f"n_{key}": len(known)}
+            found = mean_of(probability[own], self.asking.seed)
+            lines.append(line | cells("mean_probability", found[:3], PERCENT))
         return Table.of(f"Predictions by {self.column}", words, lines)
 
     def region_table(self) -> Table:
@@ -214,9 +254,9 @@ class Divided:
             "group": self.column,
             "region": "Region",
             "method": "Method",
-            **with_interval("share", "Share of attribution"),
+            **with_interval("share", "Share of attribution (%)"),
             "n": "Pictures",
-            "null": "Share of a uniform map",
+            "null": "Share of a uniform map (%)",
         }
         lines = []
         for group in self.groups:
@@ -225,8 +265,9 @@ class Divided:
                 shares = self.shares[own, column]
                 found = mean_of(shares[~np.isnan(shares)], self.asking.seed)
                 areas = [self.pictures[i].areas[region] for i in own if region in self.pictures[i].areas]
-                line = {"group": group, "region": region, "method": method, **cells("share", found), "n": found.n}
-                lines.append(line | {"null": float(np.mean(areas)) if areas else None})
+                line = {"group": group, "region": region, "method": method, "n": found.n}
+                null = PERCENT * float(np.mean(areas)) if areas else None
+                lines.append(line | cells("share", found[:3], PERCENT) | {"null": null})
         return Table.of(f"Where maps lie, by {self.column}", words, lines)
 
     def picture_table(self) -> Table:
@@ -237,11 +278,13 @@ class Divided:
             "sha256": "SHA-256",
             "group": self.column,
             "label": "Label",
-            "predicted": "Decision",
+            "predicted": "Predicted",
             "right": "Right",
             "explained": "Explained class",
-            "probability": "Probability of the explained class",
-            **{name: f"Share of {method} in the {region}" for name, (method, region) in shares.items()},
+            "probability": "Probability of the explained class (%)",
+            **{
+                name: f"Share of {self.labels[method]} in the {region} (%)" for name, (method, region) in shares.items()
+            },
         }
         lines = [
             {
@@ -252,35 +295,80 @@ class Divided:
                 "predicted": one.predicted,
                 "right": one.right,
                 "explained": one.explained,
-                "probability": one.probability,
-                **{name: one.shares.get(key) for name, key in shares.items()},
+                "probability": PERCENT * one.probability,
+                **{name: in_percent(one.shares.get(key)) for name, key in shares.items()},
             }
             for one, group in zip(self.pictures, self.of.tolist(), strict=True)
         ]
         return Table.of("Pictures", words, lines)
+
+    def undefined(self) -> Iterator[str]:
+        """The rates that were asked for and are defined on no picture, though some have labels, and why."""
+        judged = [one.subject.label for one in self.pictures if one.right is not None]
+        for key in self.asked if judged else ():
+            if key not in self.rates:
+                other = "otherwise" if key.startswith("false") else self.positive
+                yield f"{uncapitalised(self.rate_words(key))} (no picture is labelled {other})"
 
     def unsaid(self) -> Iterator[str]:
         """Sentences on labels that are missing, or that the model does not know."""
         unlabelled = sum(one.subject.label is None for one in self.pictures)
         unjudged = sum(one.right is None for one in self.pictures)
         if unlabelled == len(self.pictures):
-            yield "No picture has a label, so nothing can be right or wrong: decisions are compared, not errors."
+            yield "No picture has a label, so nothing can be right or wrong: predictions are compared, not errors."
         elif unjudged == len(self.pictures):
-            yield "No label can be held against this model, so decisions are compared, not errors."
+            several = self.asking.model.identity.get("task") == "multi label"
+            hint = ". Name a positive class to compare errors about it" if several else ""
+            yield f"No label can be held against this model, so predictions are compared, not errors{hint}."
         elif unjudged:
             yield (
                 f"{unjudged} of {len(self.pictures)} pictures have no label that the model could be right about: they "
-                "count in decisions and maps, not in errors."
+                "count in predictions and maps, not in errors."
             )
         if len(self.selected) == MOST_CLASSES and len({one.predicted for one in self.pictures}) > MOST_CLASSES:
-            yield f"Selection is compared for the {MOST_CLASSES} classes that are decided on most often."
+            yield f"Predictions are compared for the {MOST_CLASSES} classes that are predicted most often."
 
 
-def cells(column: str, found: Mean) -> dict[str, float | None]:
-    """The cells of a number with its interval."""
-    return {column: found.mean, f"{column}_low": found.low, f"{column}_high": found.high}
+# ---- words and cells -----------------------------------------------------------------------------------------------
+
+
+def in_percent(value: float | None) -> float | None:
+    """A share in percent, a difference of shares in points."""
+    return None if value is None else float(PERCENT * value)
+
+
+def cells(column: str, found: Sequence[float | None], times: float = 1.0) -> dict[str, float | None]:
+    """The cells of a number, and the low and high end of its interval."""
+    names = (column, f"{column}_low", f"{column}_high")
+    return {name: None if one is None else times * one for name, one in zip(names, found, strict=True)}
 
 
 def with_interval(column: str, words: str) -> dict[str, str]:
     """What the columns of a number with its interval are called on a screen."""
     return {column: words, f"{column}_low": f"{words}, low", f"{column}_high": f"{words}, high"}
+
+
+def p_words(p: float) -> str:
+    """A p-value in two digits, or as many more as it takes not to fall on the level of a test that it is not at."""
+    if p < 1e-4:
+        return "p < 0.0001"
+    level = round(LEVEL, 9)
+    shown = next(text for digits in range(2, 18) if float(text := f"{p:.{digits}g}") != level or p == level)
+    return f"p = {shown}"
+
+
+def counted(n: int) -> str:
+    """So many pictures."""
+    return f"{n} picture{'s' * (n != 1)}"
+
+
+def uncapitalised(words: str) -> str:
+    """As they stand inside a sentence."""
+    return words[:1].lower() + words[1:]
+
+
+def listed(names: Sequence[str], most: int = 100) -> str:
+    """Names in a sentence, at least one; of more than `most` the first, and how many others there are."""
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from xai_core.probes import Subject
 from xai_core.records import Case
 
 MOST_VALUES = 8  # of a column of numbers; one with more is cut into quarters
+MISSING = {"", "na", "n/a", "n.a.", "nan", "null", "unknown", "?", "-"}  # in any case; "none" is a value: no glasses
+LONGEST, HEAD, TAIL = 40, 20, 12  # letters of a group's name as it is shown, and of one that is longer
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,41 @@ class Grouping:
     groups: tuple[str, ...]
     said: tuple[str, ...] = ()
 
-    def of(self, subject: Subject) -> str | None:
+    def of(self, one: Subject | Case) -> str | None:
         """The group of a picture; None where its value is missing."""
-        return self.group_of.get(group_value(subject, self.column))
+        return self.group_of.get(group_value(one, self.column))
+
+    def named(self, text: str) -> str | None:
+        """The group of that name, or that a value so written belongs to, in any case; None where there is none."""
+        names = [*((group, group) for group in self.groups), *self.group_of.items()]
+        return next((group for name, group in names if name.casefold() == _one_line(text).casefold()), None)
+
+
+def _one_line(text: str) -> str:
+    return printable(text, len(text))
 
 
 def group_value(one: Subject | Case, column: str) -> str:
-    """What a picture says under a column, empty where nothing."""
-    return printable(one.groups.get(column, ""), 60)
+    """What a picture says under a column, in full; empty where that is nothing, as "NA" and "unknown" are."""
+    text = _one_line(one.groups.get(column, ""))
+    return "" if text.casefold() in MISSING else text
+
+
+def without_value(one: Subject, column: str) -> str:
+    """Why a picture is left out that has no value under a column."""
+    text = _one_line(one.groups.get(column, ""))
+    return f"it has no value under {printable(column, 60)}{f', which says {text!r}' if text else ''}."
+
+
+def missing_values(cases: Sequence[Case], column: str) -> Iterator[str]:
+    """A sentence on the pictures without a value under a column, where there are any."""
+    missing = Counter(_one_line(case.groups.get(column, "")) for case in cases if not group_value(case, column))
+    if missing:
+        texts = ", ".join(f"{text!r} {n}" if text else f"empty {n}" for text, n in missing.most_common())
+        yield (
+            f"{missing.total()} of {len(cases)} pictures have no value under {printable(column, 60)} ({texts}): they "
+            "are left out."
+        )
 
 
 def check_column(cases: Sequence[Case], column: str) -> None:
@@ -49,7 +79,7 @@ def check_column(cases: Sequence[Case], column: str) -> None:
     if column not in columns:
         raise SettingError(f"The set has no column {printable(column, 60)!r}. {offered}")
     if not any(group_value(case, column) for case in cases):
-        raise SettingError(f"The column {column} is empty for every picture. {offered}")
+        raise SettingError(f"The column {column} is empty or unknown for every picture. {offered}")
 
 
 def grouping(cases: Sequence[Case], column: str, bands: str) -> Grouping:
@@ -58,21 +88,50 @@ def grouping(cases: Sequence[Case], column: str, bands: str) -> Grouping:
     Raises SettingError where there is no such column, or only one group.
     """
     check_column(cases, column)
-    values = [value for case in cases if (value := group_value(case, column))]
-    numbers = {value: number_of(value) for value in values}
+    written = Counter(value for case in cases if (value := group_value(case, column)))
+    numbers = {value: number_of(value) for value in written}
     numeric = not any(math.isnan(number) for number in numbers.values())
     if bands and bands != "none" and not numeric:
-        text = next(value for value, number in numbers.items() if math.isnan(number))
+        text = printable(next(value for value, number in numbers.items() if math.isnan(number)), 60)
         raise SettingError(f"{column} cannot be cut into bands: {text!r} is no number. Leave bands empty.")
-    found = Grouping(column, {value: value for value in values}, tuple(sorted(numbers, key=_in_order(numbers))))
-    if numeric and bands != "none" and (bands or len(numbers) > MOST_VALUES):
-        found = _banded(column, numbers, np.array([numbers[value] for value in values]), bands)
+    if numeric and bands != "none" and (bands or len(set(numbers.values())) > MOST_VALUES):
+        found = _banded(column, numbers, np.array([numbers[value] for value in written.elements()]), bands)
+    else:
+        found = _named(column, written, numbers, numeric)
     if len(found.groups) < 2:
         raise SettingError(
             f"The column {column} has one value for all pictures, {found.groups[0]!r}, so there is nothing to compare. "
             "Choose another column."
         )
     return found
+
+
+def _named(column: str, written: Counter[str], numbers: Mapping[str, float], numeric: bool) -> Grouping:
+    """A group for each value. Ways to write it that differ in case, or are of one number, are one value."""
+    ways: dict[str | float, list[str]] = {}
+    for value in sorted(written, key=lambda value: (-written[value], value)):
+        ways.setdefault(numbers[value] if numeric else value.casefold(), []).append(value)
+    often = sorted((same[0] for same in ways.values()), key=_in_order(numbers))
+    shown = _shown(often)
+    merged = [f"{shown[same[0]]} ({', '.join(_shown(same[1:]).values())})" for same in ways.values() if same[1:]]
+    said = [f"Ways to write one value of {column} count as one group: {', '.join(merged)}."] if merged else []
+    if cut := sum(shown[value] != value for value in often):
+        said.append(f"{cut} group{'s' * (cut > 1)} of {column} with long names: the middle of the name is not shown.")
+    group_of = {value: shown[same[0]] for same in ways.values() for value in same}
+    return Grouping(column, group_of, tuple(shown[value] for value in often), tuple(said))
+
+
+def _shown(values: Sequence[str]) -> dict[str, str]:
+    """What each of different texts is shown as: itself, or of a long one both ends, numbered where those are taken."""
+    shown = {value: value for value in values if len(value) <= LONGEST}
+    taken = set(shown)
+    for value in values:
+        if value not in shown:
+            ends = f"{value[:HEAD]}…{value[-TAIL:]}"
+            tries = (ends if number == 1 else f"{ends} ({number})" for number in count(1))
+            shown[value] = next(name for name in tries if name not in taken)
+            taken.add(shown[value])
+    return shown
 
 
 def _in_order(numbers: Mapping[str, float]) -> Callable[[str], tuple[bool, float, str]]:
@@ -120,9 +179,9 @@ def equal_parts(values: np.ndarray, count: int) -> list[float]:
     return edges
 
 
-def band_names(edges: Sequence[float]) -> list[str]:
+def band_names(edges: Sequence[float], unit: str = "") -> list[str]:
     """What bands between those edges are called; each edge belongs to the band above it."""
     if not edges:
         return ["all"]
-    shown = [f"{edge:.12g}" for edge in edges]
+    shown = [f"{edge:.12g}{unit}" for edge in edges]
     return [f"under {shown[0]}", *(f"{low} to under {high}" for low, high in pairwise(shown)), f"{shown[-1]} and over"]

@@ -112,7 +112,7 @@ class Shift:
     `rank_correlation` (-1 to 1) and `top_overlap` (intersection over union of the highest tenths, 0 to 1) of the shared
     places; `centre_distance` between the centres of mass, in hundredths of the view's diagonal; `border_change` and
     `background_change`: by how many points the share of the mass grows that lies within BORDER of the new view's edges,
-    and outside the mask of the object.
+    and outside what is marked.
     """
 
     rank_correlation: float | None = None
@@ -132,7 +132,7 @@ def no_shift(why: str) -> Shift:
 
 
 def shift(before: np.ndarray, after: np.ndarray, way: Way, mask: np.ndarray | None = None) -> Shift:
-    """From the map (h, w) of the original to that of the new view. `mask` (H, W) bool marks the object in the original.
+    """From the map (h, w) of the original to that of the new view. `mask` (H, W) bool marks a thing in the original.
 
     Masses are those of the positive parts at the shared places, where they add up to 1.
     """

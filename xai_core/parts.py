@@ -7,9 +7,12 @@ import numpy as np
 from xai_core.errors import PictureError
 from xai_core.faces import PROPORTIONS, Box, find_faces, parts_of
 from xai_core.probes import Part, Subject
+from xai_core.regions import EVIDENCE
 
 ROUND = 2.5  # exponent of the superellipse that a face fills of its box: 2 is an ellipse
 PATCH = "patch"  # of any picture: the drawn box itself, or all of it where none was drawn
+WHOLE = "placed in the whole picture"
+OBJECT = "object"
 
 
 def part_of(subject: Subject, name: str) -> Part:
@@ -27,7 +30,7 @@ def part_of(subject: Subject, name: str) -> Part:
     if name in subject.parts:
         return _marked(subject.parts[name], name)
     if name == PATCH:
-        return _boxed((0.0, 0.0, float(shape[1]), float(shape[0])), shape, "the whole picture")
+        return _boxed((0.0, 0.0, float(shape[1]), float(shape[0])), shape, WHOLE)
     if name not in PROPORTIONS:
         raise PictureError(f"Nobody marked where the {name} is. Give its mask in a column {name}_mask of labels.csv.")
     if "face" in subject.parts:
@@ -41,6 +44,16 @@ def part_of(subject: Subject, name: str) -> Part:
         "No face was found in this picture. Draw a box around the face, or give its parts as masks, in columns such "
         f"as {name}_mask of labels.csv."
     )
+
+
+def marked_object(subject: Subject) -> tuple[np.ndarray, str] | None:
+    """What the data mark of a picture, (H, W) bool of its size, and what to call it; None where they mark nothing.
+
+    That is the object, or where no object is marked the evidence, which is often smaller.
+    """
+    if OBJECT in subject.parts:
+        return subject.parts[OBJECT], OBJECT
+    return None if subject.mask is None else (subject.mask, EVIDENCE)
 
 
 def _oval(box: Box, shape: tuple[int, ...]) -> np.ndarray:

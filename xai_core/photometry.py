@@ -1,4 +1,4 @@
-"""What can be read off a picture's pixels alone, (H, W, 3) uint8: how much detail they hold, how much is a frame."""
+"""What can be read off a picture's pixels alone, (H, W, 3) uint8: how much they differ, how much is a frame."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ def detail(pixels: np.ndarray) -> float:
     levels = pixels.astype(np.float32)
     down, across = np.abs(np.diff(levels, axis=0)), np.abs(np.diff(levels, axis=1))
     return float((down.sum(dtype=np.float64) + across.sum(dtype=np.float64)) / max(1, down.size + across.size))
+
+
+def spread(pixels: np.ndarray) -> float:
+    """Standard deviation of the pixels from the mean colour, in grey levels of 255: over the three colours as one."""
+    return float(np.sqrt(pixels.var(axis=(0, 1), dtype=np.float64).mean()))
 
 
 def black_frame(pixels: np.ndarray) -> float:

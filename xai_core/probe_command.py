@@ -91,7 +91,9 @@ def probe(
     check_place(out)
     chosen = _probes(probe, every, set_ or [])
     cases = _pictures(data, image, split, where or [])
-    boxes = _boxes(box, cases) if box else {}
+    boxes = _boxes(box, cases, chosen) if box else {}
+    if method == "none" and (method_set or layer):
+        raise SettingError("--method-set and --layer are for methods, and none was named. Leave them out.")
     made_by = [] if method == "none" else named_methods(method)
     methods = at_layers(with_settings(xai.METHODS, made_by, method_set or []), layer) if made_by else []
     behind = pictures_in(background)
@@ -150,20 +152,18 @@ def _pictures(data: Path | None, image: Path | None, split: str, where: Sequence
     if split or where:
         raise SettingError("--split and --where choose among the pictures of a set. Leave them out, or give --data.")
     beside = read_cases(image.parent).cases if (image.parent / TABLE).is_file() else ()
-    alone = Case(image.name, lambda: _bytes(image))
+    try:
+        content = image.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{image} cannot be read: {error.strerror}. Name a picture.") from error
+    alone = Case(image.name, lambda: content)
     return CaseSet(image.name, (next((case for case in beside if case.name == image.name), alone),))
 
 
-def _bytes(path: Path) -> bytes:
-    """Of a file. Raises PictureError."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror}. Name a picture.") from error
-
-
-def _boxes(words: str, cases: CaseSet) -> dict[str, Box]:
+def _boxes(words: str, cases: CaseSet, chosen: Sequence[Probe]) -> dict[str, Box]:
     """The box drawn on the one picture, by its sha256."""
+    if not any(getattr(one, "part", "") for one in chosen):
+        raise SettingError("--box says where a part is, and none of these probes asks about one. Leave it out.")
     if len(cases.cases) > 1:
         raise SettingError("--box is drawn on one picture. Give it with --image, or mark parts in a set by masks.")
     try:
@@ -202,6 +202,7 @@ def _said(one: Probe, finding: Finding, cases: CaseSet) -> Iterator[str]:
     yield from (f"Left out    {named(sentence, names)}" for sentence in finding.left_out[:SHOWN])
     if len(finding.left_out) > SHOWN:
         yield f"            and {len(finding.left_out) - SHOWN:,} more, all in the record"
+    yield from (f"Note        {named(sentence, names)}" for sentence in finding.notes[:SHOWN])
     yield f"Cost        {finding.passes}, {finding.seconds:.1f} s"
 
 
@@ -219,7 +220,13 @@ def _report(out: Path, network: Model, found: Mapping[str, Finding | str]) -> No
     for name, one in asked.items():
         lines += [f"## {safe(xai.PROBES[name].label)}", ""]
         lines += [f"- {safe(sentence)}" for sentence in one.sentences]
-        lines += ["", f"n = {len(one.pictures)} pictures; numbers in [{name}/]({name}/)", ""]
+        methods = ", ".join(xai.METHODS[str(method["name"])].label for method in one.methods) or "none"
+        lines += ["", f"n = {len(one.pictures)} pictures; maps by {methods}; {one.passes} passes; seed {one.seed}."]
+        lines += [f"Numbers and figures: [{name}/]({name}/)", ""]
+        missing = [*one.left_out, *one.notes]
+        lines += [f"- {safe(sentence)}" for sentence in missing[:SHOWN]]
+        lines += [f"- and {len(missing) - SHOWN} more, in the record"] if len(missing) > SHOWN else []
+        lines += [""] if missing else []
     refused = [(name, why) for name, why in found.items() if isinstance(why, str)]
     if refused:
         lines += ["## Not asked", "", *(f"- {safe(xai.PROBES[name].label)}: {safe(why)}" for name, why in refused), ""]

@@ -17,7 +17,20 @@ from xai_core.canvas import ACCENT, ALARM, FONT, GREY, INK, PALE, Canvas, clean,
 from xai_core.charts import line_key, overhang, plain_axes, rise, slanted, stroke
 from xai_core.colours import default_colour_map, overlay, scale_of
 from xai_core.methods import METHODS
-from xai_core.probe_panels import NOT_KNOWN, SIGNS, Forest, Line, Lines, Matrix, Row, method_labels, panels, span_of
+from xai_core.probe_panels import (
+    ANY,
+    NOT_KNOWN,
+    SIGNS,
+    Forest,
+    Line,
+    Lines,
+    Matrix,
+    Row,
+    footnotes,
+    method_labels,
+    panels,
+    span_of,
+)
 from xai_core.probes import PROBES
 from xai_core.records import Finding, Frame
 from xai_core.score_table import number
@@ -32,9 +45,12 @@ VERDICTS: Mapping[str, tuple[str, str]] = {
     "used, not shown": ("#d55e00", INK),
     "not used, but lit up": ("#f2bd49", INK),
     "not used, not lit up": ("#e6ebf0", INK),
-    "use not decided": ("#aab4be", INK),
+    "used, map not decided": ("#71b2f3", INK),
+    "not used, map not decided": ("#926c75", "white"),
+    "use not decided": ("#483833", "white"),
     NOT_KNOWN: ("#ffffff", INK),
 }
+OTHER = ("#f4f1ea", INK)  # of a verdict that is none of these
 ACROSS = 7  # frames of a filmstrip beside one another
 FRAME = 1.5  # inches
 
@@ -60,36 +76,38 @@ def charts(finding: Finding) -> dict[str, Any]:
     """
     drawn = panels(finding)
     forests = [one for one in drawn if isinstance(one, Forest)]
+    lines = [one for one in drawn if isinstance(one, Lines)]
     if finding.kind == "dose":
-        lines = [one for one in drawn if isinstance(one, Lines)]
-        return {"chart": _doses(finding, lines)} if lines else {}
+        return {"chart": _lines(finding, lines)} if lines else {}
     if finding.kind == "shortcut":
         matrix = next((one for one in drawn if isinstance(one, Matrix)), None)
         return {"chart": _challenge(finding, forests[0], matrix)} if forests and forests[0].rows else {}
     differences = [one for one in forests if one.zero is not None]
     rates = [one for one in forests if one.zero is None]
     parts = {"chart": differences, "rates": rates} if finding.kind == "groups" else {"chart": forests}
-    return {name: _sheet(finding, part) for name, part in parts.items() if any(one.rows for one in part)}
+    sheets = {name: _sheet(finding, part) for name, part in parts.items() if any(one.rows for one in part)}
+    return sheets | ({"rates": _lines(finding, lines)} if lines else {})
 
 
 # ---- rows of points with intervals ---------------------------------------------------------------------------------
 
 
 def _sheet(finding: Finding, forests: Sequence[Forest]) -> Any:
-    """Forests below one another."""
-    head = _head(finding, WIDTH)
-    height = head.bottom + sum(_height(one, WIDE) for one in forests) + 0.1
+    """Forests below one another, and once what holds for all of them."""
+    head, foot = _head(finding, WIDTH), _foot(forests, WIDE)
+    height = head.bottom + sum(_height(one, WIDE) for one in forests) + STEP * len(foot) + 0.15
     page = Canvas(WIDTH, height)
     _title(page, head)
     top = head.bottom
     for one in forests:
         _forest(page, one, WIDE, top)
         top += _height(one, WIDE)
+    page.lines(LEFT, top, foot, 7.3, STEP, GREY)
     return page.figure
 
 
 def _height(forest: Forest, at: Columns) -> float:
-    return 0.42 + sum(_row_heights(forest, at)) + 0.62 + STEP * len(_foot(forest, at))
+    return 0.42 + sum(_row_heights(forest, at)) + 0.62 + STEP * len(_below(forest, at))
 
 
 def _row_heights(forest: Forest, at: Columns) -> list[float]:
@@ -122,7 +140,7 @@ def _forest(page: Canvas, forest: Forest, at: Columns, top: float) -> list[float
         middles.append(top + middle)
     bottom = top + float(edges[-1])
     page.lines(at.axes, bottom + 0.37, fitted(forest.axis, at.end - at.axes, SIZE, 1), SIZE, STEP)
-    page.lines(at.names, bottom + 0.37 + STEP, _foot(forest, at), 7.3, STEP, GREY)
+    page.lines(at.names, bottom + 0.37 + STEP, _below(forest, at), 7.3, STEP, GREY)
     for place, (x, name) in enumerate(_marks_named(forest, at)):
         y = bottom + 0.37 + STEP * (1 + place)
         line_key(page, x, y, **{"dashes": "solid", "colour": INK} | _as_key(MARKS[place % len(MARKS)]))
@@ -149,15 +167,14 @@ def _row(axes: Any, row: Row, zero: float | None, above: float, below: float) ->
     axes.plot([row.value], [middle], "o", color=colour, markerfacecolor=face, markersize=5, zorder=5)
 
 
-def _foot(forest: Forest, at: Columns) -> list[str]:
-    """What stands below the axis; lines are kept free for the names of the marks."""
-    said = ["" for _ in _mark_names(forest)]
-    if any(row.reach is not None for row in forest.rows):
-        said.append("Pale: smaller differences than could have been found, with 80 % power.")
-    said += [forest.note] if forest.note else []
-    if any(row.faded for row in forest.rows):
-        said.append("Grey, hollow: too few pictures to be tested.")
-    return [line for text in said for line in (fitted(text, at.end - at.names, 7.3, 2) or [""])]
+def _below(forest: Forest, at: Columns) -> list[str]:
+    """What stands below an axis; lines are kept free for the names of the marks."""
+    note = fitted(forest.note, at.end - at.names, 7.3, 2)
+    return ["" for _ in _mark_names(forest)] + note
+
+
+def _foot(forests: Sequence[Forest], at: Columns) -> list[str]:
+    return [line for note in footnotes(forests) for line in fitted(note, at.end - at.names, 7.3, 2)]
 
 
 def _mark_names(forest: Forest) -> list[str]:
@@ -176,11 +193,12 @@ def _as_key(look: Mapping[str, Any]) -> dict[str, Any]:
 # ---- a dose --------------------------------------------------------------------------------------------------------
 
 
-def _doses(finding: Finding, panels: Sequence[Lines]) -> Any:
-    """One field below the other over the same doses."""
-    head, high, gap = _head(finding, WIDTH), 1.6, 0.6
+def _lines(finding: Finding, panels: Sequence[Lines]) -> Any:
+    """One field below the other over the same doses, or over the same buckets."""
+    head, high, gap = _head(finding, WIDTH), 1.6, 0.75 if panels[0].ticks else 0.6
     flip = panels[0].flip
-    page = Canvas(WIDTH, head.bottom + (0.35 if flip else 0.1) + len(panels) * (high + gap) + 0.1)
+    heights = [max(high + gap, 0.5 + _names_height(one)) for one in panels]
+    page = Canvas(WIDTH, head.bottom + (0.35 if flip else 0.1) + sum(heights) + 0.3)
     _title(page, head)
     top = head.bottom + 0.1
     if flip:
@@ -189,21 +207,31 @@ def _doses(finding: Finding, panels: Sequence[Lines]) -> Any:
         interval = "; shaded: its 95 % interval" if flip.at is not None and flip.low is not None else ""
         page.lines(1.35, top + 0.02, fitted(f"{flip.words}{interval}.", WIDTH - 1.7, SIZE, 1), SIZE, STEP)
         top += 0.25
-    for one in panels:
+    for one, height in zip(panels, heights, strict=True):
         page.lines(0.85, top + 0.1, fitted(one.title, 5.1, 8.8, 1), 8.5, STEP)
-        axes = page.axes(0.85, top + 0.22, 5.1, high)
+        axes = page.axes(0.85, top + 0.22, 5.1, height - gap)
         plain_axes(axes, "", "")
         first, strongest = one.lines[0].dots[0].x, one.lines[0].dots[-1].x
         axes.set_xlim(first, strongest)
+        if one.ticks:
+            _named_ticks(axes, one.ticks)
         if one.limits:
-            axes.set_ylim(one.limits[0] - 0.03, one.limits[1] + 0.03)
+            pad = 0.03 * (one.limits[1] - one.limits[0])
+            axes.set_ylim(one.limits[0] - pad, one.limits[1] + pad)
         _flip(axes, one, strongest)
         for line in one.lines:
             _line(axes, line)
         _line_names(page, one, top + 0.35)
-        top += high + gap
+        top += height
     page.lines(0.85, top + 0.02, fitted(panels[0].across, 5.1, SIZE, 1), SIZE, STEP)
     return page.figure
+
+
+def _named_ticks(axes: Any, names: Sequence[str]) -> None:
+    room = 5.1 / len(names)
+    shown = ["\n".join(fitted(name, room - 0.1, 7.5, 2)) for name in names]
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_xticks(range(len(names)), shown, parse_math=False)
 
 
 def _line(axes: Any, line: Line) -> None:
@@ -235,7 +263,7 @@ def _line_names(page: Canvas, panel: Lines, top: float) -> None:
         counts = [dot.n for dot in line.dots if dot.n is not None]
         fewest, most = min(counts, default=0), max(counts, default=0)
         n = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
-        names = fitted(line.name or panel.axis, 2.9, SIZE, 2)
+        names = _name_of(line, panel)
         colour, dashes = stroke(line.place)
         line_key(page, 6.1, y, colour, dashes)
         page.lines(6.6, y, names, SIZE, STEP)
@@ -243,6 +271,14 @@ def _line_names(page: Canvas, panel: Lines, top: float) -> None:
         y += STEP * (len(names) + 1) + 0.06
     if any(dot.low is not None for line in panel.lines for dot in line.dots):
         page.text(6.6, y, "bands: 95 % intervals", 7.3, GREY)
+
+
+def _name_of(line: Line, panel: Lines) -> list[str]:
+    return fitted(line.name or panel.axis, 2.9, SIZE, 4)
+
+
+def _names_height(panel: Lines) -> float:
+    return sum(STEP * (len(_name_of(line, panel)) + 1) + 0.06 for line in panel.lines)
 
 
 # ---- shortcuts -----------------------------------------------------------------------------------------------------
@@ -258,12 +294,14 @@ def _challenge(finding: Finding, forest: Forest, matrix: Matrix | None) -> Any:
     head = _head(finding, width)
     top = head.bottom + max(0.0, rise(heads, 7.5) + 0.25 - 0.42 if heads else 0.0)
     shown = list(dict.fromkeys(verdict for row in matrix.verdicts for verdict in row)) if matrix else []
-    shown.sort(key=list(SIGNS).index)
-    keys_high = 0.12 + 0.19 * len(shown)
-    below = max(_height(forest, NARROW), 0.42 + sum(_row_heights(forest, NARROW)) + keys_high)
+    shown.sort(key=lambda one: list(SIGNS).index(one) if one in SIGNS else len(SIGNS))
+    keys_high, foot = 0.12 + 0.19 * len(shown), _foot([forest], NARROW)
+    deep = _height(forest, NARROW)
+    below = max(deep + STEP * len(foot), 0.42 + sum(_row_heights(forest, NARROW)) + keys_high)
     page = Canvas(width, top + below + 0.15)
     _title(page, head)
     middles = _forest(page, forest, NARROW, top)
+    page.lines(LEFT, top + deep - 0.1, foot, 7.3, STEP, GREY)
     if matrix is None:
         return page.figure
     heights = _row_heights(forest, NARROW)
@@ -274,7 +312,7 @@ def _challenge(finding: Finding, forest: Forest, matrix: Matrix | None) -> Any:
     words: Any = {"ha": "center", "va": "center_baseline", "fontfamily": FONT, "parse_math": False, "fontsize": 11}
     for row, middle, height in zip(matrix.verdicts, middles, heights, strict=True):
         for j, verdict in enumerate(row):
-            fill, ink = VERDICTS[verdict]
+            fill, ink, sign = look_of(verdict)
             y = middle - top - 0.42 - height / 2
             hatch = "/////" if verdict == NOT_KNOWN else None
             axes.add_patch(
@@ -282,19 +320,25 @@ def _challenge(finding: Finding, forest: Forest, matrix: Matrix | None) -> Any:
                     (j + 0.03, y + 0.02), 0.94, height - 0.04, facecolor=fill, edgecolor=PALE, linewidth=0, hatch=hatch
                 )
             )
-            axes.text(j + 0.5, y + height / 2, SIGNS[verdict], color=ink, **words)
+            axes.text(j + 0.5, y + height / 2, sign, color=ink, **words)
     for j, one in enumerate(heads):
         slanted(page, left + (j + 0.5) * cell, top + 0.35, one, INK, 7.5)
     keys = page.axes(left, bottom + 0.12, 0.22, 0.19 * len(shown))
     keys.set(xlim=(0, 1), ylim=(len(shown), 0))
     keys.set_axis_off()
     for place, verdict in enumerate(shown):
-        fill, ink = VERDICTS[verdict]
+        fill, ink, sign = look_of(verdict)
         hatch = "/////" if verdict == NOT_KNOWN else None
         keys.add_patch(Rectangle((0, place + 0.06), 1, 0.88, facecolor=fill, edgecolor=PALE, linewidth=0, hatch=hatch))
-        keys.text(0.5, place + 0.5, SIGNS[verdict], color=ink, **{**words, "fontsize": 8})
-        page.text(left + 0.3, bottom + 0.12 + 0.19 * (place + 0.7), verdict, 7.3, GREY)
+        keys.text(0.5, place + 0.5, sign, color=ink, **{**words, "fontsize": 8})
+        name = fitted(verdict, width - left - 0.4, 7.3, 1)
+        page.lines(left + 0.3, bottom + 0.12 + 0.19 * (place + 0.7), name, 7.3, STEP, GREY)
     return page.figure
+
+
+def look_of(verdict: str) -> tuple[str, str, str]:
+    """Fill, ink and sign."""
+    return (*VERDICTS[verdict], SIGNS[verdict]) if verdict in VERDICTS else (*OTHER, ANY)
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from xai_core.images import read_image
 from xai_core.methods import METHODS, Method
 from xai_core.models import Model
 from xai_core.pipeline import SEEDS, MethodSpec, TargetSpec, cost_of, explain_many, resolve_target
-from xai_core.probes import PROBES, Box, Look, Probe, Subject
+from xai_core.probes import PROBES, Box, Found, Look, Probe, Subject
 from xai_core.records import Case, Explanation, Finding, Image, Prediction, Target
 from xai_core.truth import fitted_mask
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ProbeSpec = str | Mapping[str, Any] | Probe
 Pictures = CaseSet | str | Path | Image | Subject | Sequence[Image | Subject | Case]
 Progress = Callable[[int, int], None]
+NAME = "It"  # what a picture is called in sentences that begin with its number
 
 
 def probe(
@@ -71,7 +72,7 @@ def probe(
     )
     start = time.perf_counter()
     asking = _Asking(door, methods, _target(model, target), seed, given, boxes or {}, background_images, store, cancel)
-    found = chosen.find(asking)
+    found = _found(chosen, asking)
     return Finding(
         probe=chosen.to_dict(),
         kind=chosen.kind,
@@ -81,11 +82,24 @@ def probe(
         sentences=tuple(found.sentences),
         tables=found.tables,
         frames=tuple(found.frames),
-        left_out=tuple(asking.said),
+        left_out=tuple(asking.left),
+        notes=tuple(asking.noted),
         seed=seed,
         seconds=time.perf_counter() - start,
         passes=door.sent,
     )
+
+
+def _found(chosen: Probe, asking: _Asking) -> Found:
+    """What the probe finds. Where no picture can be asked about, the mistake says why the first one cannot."""
+    try:
+        return chosen.find(asking)
+    except SettingError as error:
+        numbers = {sentence.partition(":")[0] for sentence in asking.left}
+        first = next(iter(asking.left), "")
+        if len(numbers) < len(asking.given) or first.partition(": ")[2] in str(error):
+            raise
+        raise SettingError(f"{error} {first}") from None
 
 
 def cost(model: Model, chosen: Probe, methods: Sequence[Method], pictures: int) -> int:
@@ -94,13 +108,13 @@ def cost(model: Model, chosen: Probe, methods: Sequence[Method], pictures: int) 
 
 
 def named(sentence: str, names: Sequence[str]) -> str:
-    """A sentence of `Finding.left_out` with the picture's name, which is for the screen and never saved."""
+    """A sentence of `Finding.left_out` or `.notes` with the picture's name, which is for the screen and never saved."""
 
     def with_name(match: re.Match[str]) -> str:
         number = int(match[1])
         return f"{match[0]} ({names[number - 1]})" if 0 < number <= len(names) and names[number - 1] else match[0]
 
-    return re.sub(r"^Picture (\d{1,9})(?=:)", with_name, sentence)
+    return re.sub(r"^Picture (\d{1,9})(?=:| is)", with_name, sentence)
 
 
 def _methods(model: Model, method: MethodSpec | Sequence[MethodSpec] | None) -> tuple[Method, ...]:
@@ -153,9 +167,23 @@ def _unread() -> bytes:
     raise PictureError("This picture was given as pixels, not as a file.")
 
 
+def _bytes(case: Case, read: Callable[[], bytes]) -> bytes:
+    """Of a file. Raises PictureError, without the file's name."""
+    try:
+        return read()
+    except PictureError as error:
+        names = {case.name, case.name.rpartition("/")[2]}
+        called = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
+        raise PictureError(re.sub(rf"(?<!\w)(?:{called})(?!\w)", NAME, str(error)) if called else str(error)) from None
+
+
 @dataclass
 class _Asking:
-    """What a probe may ask: `xai_core.probes.Asking`. `said` is why pictures or methods are left out."""
+    """What a probe may ask: `xai_core.probes.Asking`.
+
+    `left` is why pictures are left out, `noted` what is missing of others. The name of a file may be a person's, and
+    findings are saved: numbers stand for pictures.
+    """
 
     model: Model
     methods: tuple[Method, ...]
@@ -166,7 +194,8 @@ class _Asking:
     background: Sequence[Image]
     store: UnitStore | None
     cancel: threading.Event | None
-    said: dict[str, None] = field(default_factory=dict)
+    left: dict[str, None] = field(default_factory=dict)
+    noted: dict[str, None] = field(default_factory=dict)
     read: dict[int, str] = field(default_factory=dict)  # sha256 of the pictures that could be read, by their number
 
     @property
@@ -178,8 +207,9 @@ class _Asking:
             self.model.stop_if_cancelled()
             try:
                 subject = self._subject(number, one)
+                self._check_new(subject)
             except PictureError as error:
-                self._say(number, str(error))
+                self.left[f"Picture {number}: {error}"] = None
                 continue
             self.read[number] = subject.image.sha256
             yield subject
@@ -217,36 +247,38 @@ class _Asking:
         return np.random.default_rng([self.seed, *own])
 
     def leave_out(self, subject: Subject, why: str) -> None:
-        self._say(subject.number, why)
-
-    def _say(self, number: int, why: str) -> None:
-        """The name of a file may be a person's: the number stands for it."""
-        name = self.given[number - 1].case.name
-        kept = why.replace(name, f"picture {number}") if name else why
-        self.said[f"Picture {number}: {kept}"] = None
+        self.left[f"Picture {subject.number}: {why}"] = None
+        self.read.pop(subject.number, None)
 
     def _missed(self, method: Method, error: AuditError) -> None:
-        self.said[f"{method.label} made no map of some pictures: {error}"] = None
+        self.noted[f"{method.label} made no map of some pictures: {error}"] = None
+
+    def _check_new(self, subject: Subject) -> None:
+        """Raise PictureError for a picture that was asked about before: it would count twice."""
+        same = [number for number, sha256 in self.read.items() if sha256 == subject.image.sha256]
+        if same and min(same) < subject.number:
+            raise PictureError(f"It is the same as picture {min(same)}, and counts once.")
 
     def _subject(self, number: int, one: _Given) -> Subject:
         """Read. A mask that cannot be had is said, and its picture stays. Raises PictureError for the picture."""
         if one.subject is not None:
-            box = self.boxes.get(one.subject.image.sha256, one.subject.box)
-            return Subject(**{**vars(one.subject), "number": number, "box": box})
+            image = replace(one.subject.image, name=NAME)
+            return replace(one.subject, number=number, image=image, box=self.boxes.get(image.sha256, one.subject.box))
         case = one.case
-        image = read_image(case.read(), case.name)
+        image = read_image(_bytes(case, case.read), NAME)
         masks = {"": case.read_mask, **case.parts}
         found: dict[str, np.ndarray] = {}
         for name, read in masks.items():
             if read is None:
                 continue
             try:
-                fitted = fitted_mask(read_image(read(), f"the mask of {case.name}"), image)
-                found[name] = fitted.pixels[..., 0] > 127
+                mask = replace(read_image(_bytes(case, read), "Its mask"), name="")
+                found[name] = fitted_mask(mask, image).pixels[..., 0] > 127
             except PictureError as error:
-                self._say(number, f"asked about without its mask {name}".rstrip() + f". {error}")
-        mask = found.pop("", None)
-        return Subject(number, image, case.label, case.groups, mask=mask, parts=found, box=self.boxes.get(image.sha256))
+                called = f"mask of its {name}" if name else "mask"
+                self.noted[f"Picture {number} is asked about without the {called}. {error}"] = None
+        own = found.pop("", None)
+        return Subject(number, image, case.label, case.groups, mask=own, parts=found, box=self.boxes.get(image.sha256))
 
     def _known(self, subject: Subject, maps: bool) -> Look | None:
         """What the store knows of an original: all that is asked, or nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -458,6 +458,8 @@ class Frame:
             object.__setattr__(self, "region", _frozen(self.region, np.bool_, "h w"))
         if any(one is not None and one.shape != self.pixels.shape[:2] for one in (self.values, self.region)):
             raise ValueError("a frame's map and region have the size of its pixels")
+        if not all(map(_is_plain, self.facts.values())):
+            raise ValueError(f"the facts of frame {self.caption!r} hold what is no plain value")
         object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
 
 
@@ -466,8 +468,9 @@ class Finding:
     """What one probe found of one model: the answer in `sentences`, the numbers that it rests on in `tables`.
 
     `probe` and each of `methods` are names and settings. `pictures` are the sha256 of those that were asked about, in
-    the order of the set; tables number pictures by their place in it, from 1. `left_out` says which were not, and why.
-    `passes` went through the network. `manifest` is empty until the finding has been saved.
+    the order of the set; tables number pictures by their place in it, from 1. `left_out` says which were not, and why,
+    `notes` what is missing of others. `passes` went through the network. `manifest` is empty until the finding has been
+    saved.
     """
 
     probe: Mapping[str, Any]
@@ -479,6 +482,7 @@ class Finding:
     tables: Mapping[str, Table]
     frames: tuple[Frame, ...] = ()
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     seed: int = 0
     seconds: float = 0.0
     passes: Passes = Passes()
@@ -490,3 +494,5 @@ class Finding:
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         if not self.sentences:
             raise ValueError("a finding says something")
+        if self.kind not in get_args(ProbeKind):
+            raise ValueError(f"no probe is of kind {self.kind!r}")

@@ -16,6 +16,8 @@ from scipy.stats import friedmanchisquare, norm, rankdata, studentized_range
 from xai_core.records import Better
 
 CONFIDENCE = 0.95
+LEVEL = 1 - CONFIDENCE  # of a family of tests
+POWER = 0.8  # with which an effect of the detectable size is found
 DRAWS = 2000  # of the bootstrap: the ends of the interval then move by about a hundredth of its width between seeds
 DRAWN_AT_ONCE = 1_000_000  # numbers in memory
 FEWEST_FOR_INTERVAL = 5  # fewer pictures have too few different resamples for a tail of 2.5 %

@@ -1,5 +1,7 @@
 """What lies around the object: whether the answer depends on it, and how much of a map lies there, against chance.
 
+The object is what the data mark as such, or else as evidence, or what its colours tell: it is called what it is.
+
     share       of what speaks for the target in a map, that lies outside the object, or in the band along the border
     null        the region's share of the picture: what a uniform map has, and the mean over all circular shifts of any
     shifted     the same over some shifts of this map, drawn by lot: same values, same texture, wrong place
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,27 +25,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import t as student
 
-from xai_core.challenge_effects import LEVEL, POWER, sign_flip
+from xai_core.canvas import percent
+from xai_core.challenge_effects import Pair, moved_by, pictures_needed, sign_flip
 from xai_core.errors import PictureError, SettingError
 from xai_core.foreground import ground_of, object_of
+from xai_core.parts import OBJECT, marked_object
+from xai_core.pipeline import resolve_target
 from xai_core.probes import Asking, Found, Look, Subject
-from xai_core.records import Frame, Image, Prediction, Table
-from xai_core.statistics import FEWEST_FOR_INTERVAL, Mean, holm, mean_of, share_of
+from xai_core.records import Frame, Image, Table
+from xai_core.regions import EVIDENCE
+from xai_core.statistics import Mean, holm, mean_of, share_of
 from xai_core.truth import border, mass, seen_by
 
 if TYPE_CHECKING:
     from xai_core.probes.background import Background
 
 MARKED, ESTIMATED = "marked in the data", "estimated from its colours"
-OUTSIDE, ALONG = "outside the object", "border"
-WHERE = {OUTSIDE: "outside the object", ALONG: "along the border"}
+OUTSIDE, ALONG = "outside", "border"
+REGIONS = (OUTSIDE, ALONG)
+ALIKE = 1e-9  # points: differences no further apart are one
+STRANGE = ": no picture that a network learns from looks like that, so a change may be its strangeness"
 SHOWN = 6  # pictures whose object is shown
 
 PICTURES = {
     "picture": "Picture",
     "sha256": "sha256",
     "source": "Object",
-    "object": "Object's share of the picture",
+    "object": "Its share of the picture",
     "predicted": "Predicted",
     "change": "Change when all outside is painted over, points",
     "flipped": "Decision flips then",
@@ -98,12 +107,14 @@ class Place:
 class Around:
     """Of one picture: its object (h, w) bool as the model sees it, what is said with all else painted over, its maps.
 
-    `places` are by number of the method and by region. `change` is that of the probabilities, in points: half the sum
-    of their absolute differences, or of labels that do not exclude one another the largest; None where there are none.
+    `called` is what it is, the object or marked evidence, and `source` who says so. `places` are by number of the
+    method and by region. `change` is that of the probabilities, in points, as challenge_effects.moved_by has it; None
+    where there are none.
     """
 
     number: int
     sha256: str
+    called: str
     source: str
     thing: np.ndarray
     predicted: str
@@ -116,24 +127,29 @@ def measure(asking: Asking, probe: Background) -> Found:
     """Ask about every picture whose object is known. Raises SettingError where none is."""
     found: list[Around] = []
     frames: list[Frame] = []
-    why = ""
     for subject in asking.subjects():
         try:
-            thing, source = object_in(subject, probe.object)
-            seen = in_view(asking, thing)
+            thing, called, source = object_in(subject, probe.object)
+            seen = in_view(asking, thing, called)
         except PictureError as error:
-            why = why or str(error)
             asking.leave_out(subject, str(error))
             continue
         look = asking.original(subject)
-        found.append(_around(asking, probe, subject, look, thing, seen, source))
+        change, flipped = _without(asking, subject, look, thing)
+        places = _places(asking, probe, subject, look, seen)
+        predicted = look.prediction.top(1)[0][0]
+        found.append(
+            Around(subject.number, subject.image.sha256, called, source, seen, predicted, change, flipped, places)
+        )
         if len(frames) < SHOWN:
             frames.append(_frame(asking, subject, look, found[-1]))
     if not found:
-        raise SettingError(f"No picture can be asked about what surrounds its object. {why}".strip())
+        raise SettingError("No picture can be asked about what surrounds its object.")
     rows = list(_rows(asking, found))
     tables = {
-        "prediction": Table.of("The prediction without what surrounds the object", PREDICTION, [_prediction(found)]),
+        "prediction": Table.of(
+            f"The prediction without what surrounds the {_called(found)}", PREDICTION, [_prediction(asking, found)]
+        ),
         "shares": Table.of("Where the maps lie", SHARES, rows),
         "pictures": Table.of("Picture by picture", PICTURES, _lines(asking, found)),
     }
@@ -143,51 +159,51 @@ def measure(asking: Asking, probe: Background) -> Found:
 # The object
 
 
-def object_in(subject: Subject, wanted: str) -> tuple[np.ndarray, str]:
-    """(H, W) bool of the upload's size, and who says so: its mask, or else that of the evidence, marks it.
-
-    Raises PictureError where it is not known.
-    """
-    marked = subject.parts.get("object", subject.mask)
+def object_in(subject: Subject, wanted: str) -> tuple[np.ndarray, str, str]:
+    """(H, W) bool of the upload's size, what to call it, and who says so. Raises PictureError where it is not known."""
+    marked = marked_object(subject)
     if marked is not None and wanted != "estimated":
-        return marked, MARKED
+        return (*marked, MARKED)
     if wanted == "marked":
-        raise PictureError("It has no mask that marks its object.")
-    return object_of(subject.image.pixels), ESTIMATED
+        raise PictureError("It has no mask that marks its object or its evidence.")
+    return object_of(subject.image.pixels), OBJECT, ESTIMATED
 
 
-def in_view(asking: Asking, thing: np.ndarray) -> np.ndarray:
+def in_view(asking: Asking, thing: np.ndarray, called: str) -> np.ndarray:
     """(h, w) bool of the model's input. Raises PictureError where the object covers all of it, or nothing."""
     pixels = np.repeat(np.uint8(255) * thing[..., None], 3, axis=2)
     seen = seen_by(Image(pixels, ""), asking.model.preprocessing)
     if seen.all() or not seen.any():
         covered = "all" if seen.any() else "nothing"
-        raise PictureError(f"Its object covers {covered} of what the model sees, so nothing can lie outside it.")
+        raise PictureError(f"Its {called} covers {covered} of what the model sees, so nothing can lie outside it.")
     return seen
 
 
 # Measuring
 
 
-def _around(
-    asking: Asking, probe: Background, subject: Subject, look: Look, thing: np.ndarray, seen: np.ndarray, source: str
-) -> Around:
+def _without(asking: Asking, subject: Subject, look: Look, thing: np.ndarray) -> tuple[float | None, bool | None]:
+    """How far the prediction moves, in points, and whether the decision flips, when all around is painted over."""
     pixels = subject.image.pixels.copy()
     pixels[~thing] = np.rint(ground_of(pixels)).astype(np.uint8)
     [alone] = asking.look([Image(pixels, hashlib.sha256(pixels.tobytes()).hexdigest())], maps=False)
+    before = look.prediction
+    index = resolve_target(asking.target, before).index
+    pair = Pair(subject.number, subject.image.sha256, before, alone.prediction, index, 1 - float(thing.mean()), ())
+    return None if before.task == "regression" else float(moved_by([pair]).changes[0]), pair.flipped
+
+
+def _places(
+    asking: Asking, probe: Background, subject: Subject, look: Look, seen: np.ndarray
+) -> dict[tuple[int, str], Place]:
     regions = {OUTSIDE: ~seen, ALONG: border(seen.shape, probe.band)}
     chance = asking.random(subject)
     shifts = np.stack([chance.integers(side, size=probe.shifts) for side in seen.shape], axis=1)
-    places = {
+    return {
         (number, region): place(e.values, mask, shifts) if e else Place(None, float(mask.mean()), None, None)
         for number, e in enumerate(look.maps)
         for region, mask in regions.items()
     }
-    before, after = look.prediction, alone.prediction
-    decides = before.task == "single label"
-    flipped = bool(before.order()[0] != after.order()[0]) if decides else None
-    predicted = before.top(1)[0][0]
-    return Around(subject.number, subject.image.sha256, source, seen, predicted, change(before, after), flipped, places)
 
 
 def place(values: np.ndarray, region: np.ndarray, shifts: np.ndarray) -> Place:
@@ -200,76 +216,87 @@ def place(values: np.ndarray, region: np.ndarray, shifts: np.ndarray) -> Place:
     return Place(here, null, float(moved.mean()), float(np.mean(moved >= here - 1e-12)))
 
 
-def change(before: Prediction, after: Prediction) -> float | None:
-    """How far the probabilities move, in points; None for a regression, which has none."""
-    if before.task == "regression":
-        return None
-    moved = np.abs(before.probabilities.astype(np.float64) - after.probabilities)
-    return 100 * float(moved.sum() / 2 if before.task == "single label" else moved.max())
-
-
 # What is said
 
 
 def _rows(asking: Asking, found: Sequence[Around]) -> Iterator[dict[str, Any]]:
-    """A row for each method and region, corrected over all of them."""
-    rows = [_row(asking, found, number, region) for number in range(len(asking.methods)) for region in WHERE]
+    """A row for each method and region, corrected over all of them that say something."""
+    both = [(number, region) for number in range(len(asking.methods)) for region in REGIONS]
+    tests = sum(any(one.places[key].share is not None for one in found) for key in both)
+    rows = [_row(asking, found, number, region, tests) for number, region in both]
     tested = [row for row in rows if row["p"] is not None]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_adjusted"] = p
     yield from rows
 
 
-def _row(asking: Asking, found: Sequence[Around], number: int, region: str) -> dict[str, Any]:
+def _row(asking: Asking, found: Sequence[Around], number: int, region: str, tests: int) -> dict[str, Any]:
     places = [one.places[number, region] for one in found]
     known = [one for one in places if one.share is not None]
     differences = np.array([100 * (one.share or 0.0) - 100 * one.null for one in known])
-    share, difference = mean_of([one.share or 0.0 for one in known]), mean_of(differences)
+    share = mean_of([one.share or 0.0 for one in known], asking.seed)
     without = len(places) - len(known)
     return {
         "method": asking.methods[number].name,
-        "region": region,
+        "region": _named(found, region),
         **_interval("share", share),
         "null": _mean([one.null for one in known]),
         "shifted": _mean([one.shifted for one in known if one.shifted is not None]),
         "as_much": _mean([one.as_much for one in known if one.as_much is not None]),
-        **_interval("difference", difference),
+        **_interval("difference", mean_of(differences, asking.seed)),
         "p": sign_flip(differences[:, None], asking.random()) if known else None,
-        "detectable": _detectable(differences, len(asking.methods) * len(WHERE)),
+        "detectable": _detectable(differences, tests),
         "n": len(known),
         "source": _source(found),
-        "note": share.note or (f"{without} without a value above zero" if without else ""),
+        "note": share.note or (f"{without} without a value above zero" if without else _too_few(len(known), tests)),
     }
 
 
 def _detectable(differences: np.ndarray, tests: int) -> float | None:
-    """The difference, in points, that this many pictures find with POWER at the level that Holm leaves to the first."""
+    """The difference, in points, that this many pictures find with POWER at the level that Holm leaves to the first.
+
+    None where there are too few to find any, and where all are the same, which tells nothing of how others scatter.
+    """
     n = len(differences)
-    if n < FEWEST_FOR_INTERVAL:
+    if not n or n < pictures_needed(tests) or np.ptp(differences) < ALIKE:
         return None
     return float(
         differences.std(ddof=1) / math.sqrt(n) * (student.isf(LEVEL / (2 * tests), n - 1) + student.ppf(POWER, n - 1))
     )
 
 
-def _prediction(found: Sequence[Around]) -> dict[str, Any]:
-    moved = mean_of([one.change for one in found if one.change is not None])
+def _too_few(n: int, tests: int) -> str:
+    """That no result of so few pictures can pass so many tests; "" where one can."""
+    needed = pictures_needed(tests)
+    return f"too few pictures to tell: {needed} or more are needed" if n < needed else ""
+
+
+def _prediction(asking: Asking, found: Sequence[Around]) -> dict[str, Any]:
+    moved = mean_of([one.change for one in found if one.change is not None], asking.seed)
     flips = share_of([one.flipped for one in found if one.flipped is not None])
-    return {"painted": OUTSIDE, **_interval("change", moved), **_interval("flip_rate", flips), "n": moved.n}
+    return {
+        "painted": _named(found, OUTSIDE),
+        **_interval("change", moved),
+        **_interval("flip_rate", flips),
+        "n": moved.n,
+    }
 
 
 def _sentences(asking: Asking, found: Sequence[Around], rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    line = _prediction(found)
+    line, tests = _prediction(asking, found), sum(row["p"] is not None for row in rows)
     if line["change"] is not None:
-        flips = sum(bool(one.flipped) for one in found)
-        decisions = "" if line["flip_rate"] is None else f" and {flips} of {len(found)} decisions flip"
         yield (
-            f"With all that lies outside the object painted in the colour of the border, the probabilities move by "
-            f"{line['change']:.1f} points{_range(line, 'change', '.1f', 1)}{decisions} (n = {line['n']}): no picture "
-            "that a network learns from looks like that, so a change may be its strangeness."
+            f"With all that lies {line['painted']} painted in the colour of the border, the probabilities "
+            f"{_moved(line)}{_flips(found)} (n = {line['n']}){STRANGE if line['change'] else ''}."
         )
-    for number, row in enumerate(rows):
-        yield _sentence(asking.methods[number // len(WHERE)].label, row)
+    else:
+        yield f"The model gives no probabilities, so how far they move without what lies {line['painted']} is not said."
+    for number, method in enumerate(asking.methods):
+        own = rows[number * len(REGIONS) : (number + 1) * len(REGIONS)]
+        if all(row["share"] is None for row in own):
+            yield f"{method.label} has nothing above zero on any picture, so no share of it lies anywhere."
+            continue
+        yield from (_sentence(method.label, row, tests) for row in own)
     estimated = sum(one.source == ESTIMATED for one in found)
     if estimated:
         yield (
@@ -280,26 +307,43 @@ def _sentences(asking: Asking, found: Sequence[Around], rows: Sequence[dict[str,
         yield "Where a map lies is no proof that the prediction rests on what is there."
 
 
-def _sentence(method: str, row: dict[str, Any]) -> str:
-    where, n = WHERE[row["region"]], row["n"]
+def _moved(line: dict[str, Any]) -> str:
+    """How far the probabilities move; a change that rounds to nothing is said not to be nothing."""
+    if line["change"] == 0:
+        return "do not move"
+    if line["change"] < 0.05:
+        return "move by less than 0.1 points"
+    return f"move by {line['change']:.1f} points{_range(line, 'change', 1, '')}"
+
+
+def _flips(found: Sequence[Around]) -> str:
+    flips = [one.flipped for one in found if one.flipped is not None]
+    if len(flips) == 1:
+        return f" and the decision {'flips' if flips[0] else 'stays'}"
+    verb = "flips" if sum(flips) == 1 else "flip"
+    return f" and {sum(flips)} of {len(flips)} decisions {verb}" if flips else ""
+
+
+def _sentence(method: str, row: dict[str, Any], tests: int) -> str:
+    where, n = "along the border" if row["region"] == ALONG else row["region"], row["n"]
     if row["share"] is None:
-        return f"{method} has nothing above zero on any picture, so no share of it lies anywhere."
-    lies = f"{row['share']:.0%}{_range(row, 'share', '.0f', 100)} of the attribution"
-    null, points = f"a uniform map has {row['null']:.0%}", abs(row["difference"])
-    if 2.0 ** (1 - n) > LEVEL:
-        return f"{method} has {lies} {where}, where {null}; {n} pictures are too few to tell that from chance."
+        return f"{method} has nothing above zero on any picture, so no share of it lies {where}."
+    lies = f"{_percent(row['share'])}{_range(row, 'share', 100, ' %')} of the attribution"
+    null, points = f"a uniform map has {_percent(row['null'])}", abs(row["difference"])
     if row["p_adjusted"] <= LEVEL:
         side = "more" if row["difference"] > 0 else "less"
         return (
-            f"{method} lies {where} {side} than chance: {lies}, where {null}: {points:.0f} points {side} "
+            f"{method} lies {where} {side} than chance: {lies}, where {null}: {points:.1f} points {side} "
             f"(corrected p = {row['p_adjusted']:.3g}, n = {n})."
         )
+    if too_few := _too_few(n, tests):
+        return f"{method} has {lies} {where}, where {null}; {too_few} (n = {n})."
     could = (
-        "" if row["detectable"] is None else f"; these pictures could have shown one of {row['detectable']:.0f} points"
+        f"; these pictures could have shown one of {row['detectable']:.1f} points or more" if row["detectable"] else ""
     )
     return (
         f"{method}: no difference from chance found {where}: {lies}, where {null} (corrected p = "
-        f"{row['p_adjusted']:.3g}, n = {n}){could and could + ' or more'}."
+        f"{row['p_adjusted']:.3g}, n = {n}){could}."
     )
 
 
@@ -308,14 +352,14 @@ def _lines(asking: Asking, found: Sequence[Around]) -> Iterator[dict[str, Any]]:
         line = {
             "picture": one.number,
             "sha256": one.sha256,
-            "source": one.source,
+            "source": f"{one.called}, {one.source}",
             "object": float(one.thing.mean()),
             "predicted": one.predicted,
             "change": one.change,
             "flipped": one.flipped,
         }
         yield from (
-            {**line, "method": asking.methods[number].name, "region": region, **vars(its)}
+            {**line, "method": asking.methods[number].name, "region": _named([one], region), **vars(its)}
             for (number, region), its in one.places.items()
         )
         if not one.places:
@@ -326,7 +370,7 @@ def _frame(asking: Asking, subject: Subject, look: Look, around: Around) -> Fram
     first = next((e for e in look.maps if e is not None), None)
     outside = next((its.share for (_, region), its in around.places.items() if region == OUTSIDE), None)
     return Frame(
-        f"Picture {subject.number}: the object, {around.source}",
+        f"Picture {subject.number}: the {around.called}, {around.source}",
         asking.model.preprocessing.view(subject.image),
         None if first is None else first.values,
         around.thing,
@@ -335,17 +379,32 @@ def _frame(asking: Asking, subject: Subject, look: Look, around: Around) -> Fram
 
 
 def _source(found: Sequence[Around]) -> str:
-    counted = {source: sum(one.source == source for one in found) for source in (MARKED, ESTIMATED)}
-    return ", ".join(f"{source}: {count}" for source, count in counted.items() if count)
+    """Who says where the objects are, and of how many pictures."""
+    counted = Counter(f"{one.called}, {one.source}" for one in found)
+    return "; ".join(f"{source}: {count}" for source, count in sorted(counted.items()))
+
+
+def _called(found: Sequence[Around]) -> str:
+    """What lies in the middle, over all pictures."""
+    return " or ".join(name for name in (OBJECT, EVIDENCE) if any(one.called == name for one in found))
+
+
+def _named(found: Sequence[Around], region: str) -> str:
+    return region if region == ALONG else f"{region} the {_called(found)}"
 
 
 def _interval(name: str, mean: Mean) -> dict[str, float | None]:
     return {name: mean.mean, f"{name}_low": mean.low, f"{name}_high": mean.high}
 
 
-def _range(row: dict[str, Any], name: str, form: str, times: float) -> str:
+def _range(row: dict[str, Any], name: str, times: float, unit: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if low is None else f" ({times * low:{form}} to {times * high:{form}})"
+    return "" if low is None else f" (95 % interval {times * low:.1f} to {times * high:.1f}{unit})"
+
+
+def _percent(share: float) -> str:
+    """All is all, though sums of many numbers round."""
+    return percent(round(share, 6))
 
 
 def _mean(values: Sequence[float]) -> float | None:

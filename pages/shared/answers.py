@@ -114,11 +114,17 @@ def evidence(visitor: Session, wanted: Posed, explained: Mapping[str, Explanatio
 
 
 def work(
-    answers: Answers[T], keys: Sequence[str], start: Callable[[Sequence[str]], jobs.Arriving[T]], noun: str
+    answers: Answers[T],
+    keys: Sequence[str],
+    start: Callable[[Sequence[str]], jobs.Arriving[T]],
+    noun: str,
+    *,
+    mendable: bool = True,
 ) -> dict[str, T]:
     """The answers that are there, in the order of `keys`. The others are worked on in a thread, meanwhile.
 
-    Another question stops the work for the last one. `noun` is what an answer is called.
+    Another question stops the work for the last one. `noun` is what an answer is called. What cannot be had is tried
+    again on a click, unless that would not be `mendable` so.
     """
     answers.settle(keys)
     if answers.job is None and (wanted := answers.missing(keys)):
@@ -137,7 +143,7 @@ def work(
     failed = [key for key in keys if key in answers.failed]
     for sentence in dict.fromkeys(answers.failed[key] for key in failed):
         st.error(plain(sentence), icon=":material/error:")
-    if failed:
+    if failed and mendable:
         st.button("Try again", key=f"try {noun}s", icon=":material/refresh:", on_click=answers.failed.clear)
     found = {key: answers.kept[key] for key in keys if key in answers.kept}
     for key in found:

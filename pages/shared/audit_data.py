@@ -38,6 +38,7 @@ class Picked:
 
     files: tuple[tuple[str, bytes], ...] = ()
     taken: int = 0  # how many times the uploader was emptied
+    family_chosen: bool = False  # of the samples, by the person
     read: tuple[str, CaseSet | str] = ("", "")  # the set that was read last, or why it cannot be, by its source
 
     def forget(self) -> None:

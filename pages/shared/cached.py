@@ -65,6 +65,11 @@ def load_core() -> None:
         _imported = True
 
 
+def is_warm() -> bool:
+    """Whether everything heavy has been imported, so that to ask for a method's name costs nothing."""
+    return _imported
+
+
 def warm_up() -> None:
     """Start importing while the visitor still chooses a picture."""
     threading.Thread(target=load_core, name="second-look-imports", daemon=True).start()

@@ -248,6 +248,10 @@ def model(visitor: Session, slot: int = 0) -> Chosen:
     place = st.container()
     if slot == 0:
         own_weights.section(visitor, list(SUGGESTED))
+    if slot in visitor.models_back:
+        visitor.models_back.discard(slot)
+        for one, value in zip(model_keys(slot), visitor.models_shown[slot], strict=True):
+            state.put(one, value)
     _fall_back(visitor, slot)
     complete = [*demos, *_own_models(slot), *visitor.own_models]  # they bring their weights and what these mean
     if slot not in visitor.models_chosen and (fitting := _fitting(visitor, slot)):
@@ -291,19 +295,38 @@ def model(visitor: Session, slot: int = 0) -> Chosen:
                 help=own_weights.MEANING_HELP,
             )
     if name in visitor.own_models:
+        visitor.models_shown[slot] = name, random, task
         return Chosen(own_weights.find(visitor.own_models[name]), random, task)
     if " (weights " in name:
         raise ModelError(
             f"{name} was opened from a file of weights, and these never travel. Give the same file under Your own "
             "weights."
         )
-    if not is_safe_name(name):
-        raise ModelError(
-            f"{name!r} cannot be opened from this page: only names of demo models and of timm architectures can, such "
-            "as resnet50. Hub addresses and folders are for whoever starts the program, on the command line."
-        )
-    with place:
-        return Chosen(cached.model(name, random, task), random, task)
+    try:
+        if not is_safe_name(name):
+            raise ModelError(
+                f"{name!r} cannot be opened from this page: only names of demo models and of timm architectures can, "
+                "such as resnet50. Hub addresses and folders are for whoever starts the program, on the command line."
+            )
+        with place:
+            opened = cached.model(name, random, task)
+    except ModelError as error:
+        _keep_last(visitor, slot, name, error)
+        raise
+    visitor.models_shown[slot] = name, random, task
+    return Chosen(opened, random, task)
+
+
+def _keep_last(visitor: Session, slot: int, name: str, error: ModelError) -> None:
+    """Where nothing has the name that was typed: say so, and show the model before again, if there was one."""
+    from xai_core.loading import is_safe_name
+
+    last = visitor.models_shown.get(slot)
+    if last is None or last[0] == name or (is_safe_name(name) and not str(error).startswith("No model is called")):
+        return
+    visitor.say(f"{error} {last[0]} was kept.")
+    visitor.models_back.add(slot)
+    st.rerun()  # a widget is set before it is drawn
 
 
 def _fall_back(visitor: Session, slot: int) -> None:
@@ -362,8 +385,12 @@ def seed() -> int:
 
 def fitting(name: str) -> list[samples.Sample]:
     """The samples that fit a model: those of the family it knows, else real pictures."""
-    family = next((one for one, demo in FITTING.items() if name.startswith(demo)), "real")
-    return [one for one in samples.samples().values() if one.family == family]
+    return [one for one in samples.samples().values() if one.family == family(name)]
+
+
+def family(name: str) -> str:
+    """The family of samples that a model knows."""
+    return next((one for one, demo in FITTING.items() if name.startswith(demo)), "real")
 
 
 def background(visitor: Session, name: str, image: Image | None) -> list[Image]:

@@ -29,8 +29,14 @@ WEIGHING = (
 )
 
 
-def welcome(visitor: Session) -> None:
-    """Nothing is chosen yet: what to do."""
+WELCOME = (
+    "See **why an image classifier said what it said**: pick a picture, and several attribution methods show, side by "
+    "side and on honest scales, what the model looked at."
+)
+
+
+def welcome(visitor: Session, words: str = WELCOME) -> None:
+    """Nothing is chosen yet: what the page is for, and what to do."""
     if visitor.wanted:
         st.info(
             f"The link or record is about a picture whose sha256 begins with {plain(visitor.wanted[:16])}. Pictures "
@@ -38,10 +44,7 @@ def welcome(visitor: Session) -> None:
             icon=":material/attach_file:",
         )
     else:
-        st.markdown(
-            "See **why an image classifier said what it said**: pick a picture, and several attribution methods show, "
-            "side by side and on honest scales, what the model looked at."
-        )
+        st.markdown(words)
     left, right = st.columns([1, 1.35], gap="large")
     with left:
         st.header("Drop a picture", anchor=False)

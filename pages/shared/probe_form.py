@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xai_core.probes import Probe
     from xai_core.records import Image
 
-FIRST = "brightness"
+FIRST = ("brightness", "groups")  # of their kinds
 INLINE = 4  # settings that are always seen
 NEEDS_COLUMN = ("groups",)  # probes that cannot be asked without one
 NONE = "–"  # where a text is left empty
@@ -48,7 +48,7 @@ def kind_of(name: str) -> str:
 
 def in_order() -> Mapping[str, list[str]]:
     """The probes, by their kind."""
-    names = sorted(xai.PROBES, key=lambda name: (name != FIRST, xai.PROBES[name].label))
+    names = sorted(xai.PROBES, key=lambda name: (name not in FIRST, xai.PROBES[name].label))
     found = {kind: [name for name in names if kind_of(name) == kind] for kind in KINDS}
     return {kind: members for kind, members in found.items() if members}
 
@@ -107,18 +107,41 @@ def _settings(
     for field in drawn:
         key = key_of(name, field.name)
         if field.name == "column":
-            filled = [one for one in pictures.columns if pictures.values(one)]
-            offered = sorted(filled, key=lambda one: len(pictures.values(one)) == 1)  # nothing to compare there
-            found["column"] = _among(key, field, offered, needed=name in NEEDS_COLUMN)
+            found["column"] = _among(key, field, _columns(pictures), needed=name in NEEDS_COLUMN)
         elif field.name == "reference":
             found["reference"] = _among(key, field, pictures.values(str(found["column"])), free=True)
         elif field.name == "positive":
             found["positive"] = _among(key, field, labels)
+        elif field.name == "threshold":
+            if found.get("positive"):
+                found["threshold"] = menu.setting(key, field)
+                st.caption(_operating(float(found["threshold"]), str(found["positive"])))
         elif field.name == "artefacts":
             found["artefacts"] = _artefacts(key, field)
         else:
             found[field.name] = menu.setting(key, field)
     return found
+
+
+def _columns(pictures: Pictures) -> list[str]:
+    """The columns that hold something; first those that divide the pictures into groups, last those of one value."""
+
+    def sense(column: str) -> int:
+        texts = [text for one in pictures.cases if (text := one.groups.get(column, ""))]
+        kinds = len(set(texts))
+        return 2 if kinds == 1 else 1 if kinds == len(texts) else 0
+
+    return sorted((one for one in pictures.columns if pictures.values(one)), key=sense)
+
+
+def _operating(threshold: float, positive: str) -> str:
+    """What an operating point means."""
+    if not threshold:
+        return (
+            f"At 0, {plain(positive)} counts as predicted where it is the most probable class; of a model whose labels "
+            "do not exclude one another, from 50 % on."
+        )
+    return f"{plain(positive)} counts as predicted where its probability is {100 * threshold:.3g} % or more."
 
 
 def _among(

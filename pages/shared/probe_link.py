@@ -8,10 +8,11 @@ from typing import Any
 import xai_core as xai
 from pages.shared import menu, probe_form, probe_pictures, state
 from pages.shared.probe_form import Asked
-from pages.shared.question import TEXT_LIMIT, Network, Question
+from pages.shared.question import TEXT_LIMIT, Network, Question, whole
 from pages.shared.state import Session
 from xai_core.errors import SettingError
 from xai_core.probes import Probe
+from xai_core.records import Finding
 
 FROM = "from"  # which pictures, in the address
 
@@ -42,6 +43,25 @@ def address(visitor: Session, source: str, asked: Asked, probe: Probe) -> dict[s
     if not asked.methods[0]:
         words["maps"] = "false"
     return words
+
+
+def question(one: Finding) -> Question:
+    """What a saved finding asked, as far as pages ask alike. Of several pictures none is known but by its hash."""
+    said = {key: str(one.model.get(key, "")) for key in ("name", "weights", "task", "weights_sha256")}
+    random = said["weights"].startswith("drawn at random")
+    layers = [str(method["layer"]) for method in one.methods if method.get("layer")]
+    network = Network(said["name"], random, said["task"], layers[0] if layers else "", said["weights_sha256"])
+    picture = str(one.pictures[0]) if len(one.pictures) == 1 else ""
+    methods = tuple(dict(method) for method in one.methods)
+    return Question(picture=picture, models=(network,), methods=methods, seed=whole(one.seed))
+
+
+def words(one: Finding) -> dict[str, list[str]]:
+    """The probe of a saved finding, as the query of a link."""
+    found = {"probe": [str(one.probe["name"])], FROM: ["this" if len(one.pictures) == 1 else "set"]}
+    found |= {f"probe.{key}": [str(value)] for key, value in one.probe.items() if key != "name"}
+    names = [str(method["name"]) for method in one.methods]
+    return found | ({"method": names} if names else {"maps": ["false"]})
 
 
 def fill(visitor: Session, words: Mapping[str, Sequence[str]]) -> None:

@@ -15,11 +15,12 @@ from pages.shared.audit_data import Source
 from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.state import Session
-from xai_core.errors import AuditError, RecordError
+from xai_core.errors import AuditError, RecordError, SettingError
 from xai_core.records import Case, Image
 
 if TYPE_CHECKING:
     from xai_core.cases import CaseSet
+    from xai_core.models import Model
     from xai_core.probes import Subject
     from xai_core.runs import Run
     from xai_core.unit_store import UnitStore
@@ -40,7 +41,7 @@ class Pictures:
     """What is probed. `mark` tells these pictures from all others; `columns` are those of their table.
 
     `names` are for the screen. `store` may know answers about them. `image` is the one that is looked at, where only
-    one is probed.
+    one is probed. `read` is the set, where they are one.
     """
 
     cases: Sequence[Subject | Case]
@@ -49,6 +50,7 @@ class Pictures:
     columns: Sequence[str] = ()
     store: UnitStore | None = None
     image: Image | None = None
+    read: CaseSet | None = None
 
     def values(self, column: str) -> list[str]:
         """The texts of a column, each once."""
@@ -84,7 +86,7 @@ def choose(visitor: Session, source: str, model: str) -> Pictures | None:
     if source == "audited":
         return _audited(visitor)
     with st.container(border=True, key="a labelled set"):
-        _, cases = sets.choose(visitor, visitor.probing.picked, "probe", "The set")
+        _, cases = sets.choose(visitor, visitor.probing.picked, "probe", "The set", inputs.family(model))
     return None if cases is None else _of_set(cases, f"{visitor.probing.picked.read[0]}", jobs.units())
 
 
@@ -131,7 +133,25 @@ def _samples(model: str) -> Pictures:
 def _of_set(cases: CaseSet, which: str, store: UnitStore | None) -> Pictures:
     told = [[case.name, case.label, dict(case.groups)] for case in cases.cases]
     mark = digest(set=which, name=cases.name, cases=told)
-    return Pictures(cases.cases, [case.name for case in cases.cases], mark, cases.columns, store)
+    return Pictures(cases.cases, [case.name for case in cases.cases], mark, cases.columns, store, None, cases)
+
+
+def say_labels(pictures: Pictures, models: Sequence[Model]) -> None:
+    """Say which labels of the set a model does not have. Probes are asked all the same: most need none."""
+    from xai_core.cases import unknown_labels
+    from xai_core.records import TASKS
+
+    for model in models:
+        if pictures.read is None or model.identity["task"] != TASKS[0]:
+            continue
+        try:
+            for sentence in unknown_labels(pictures.read, model.labels, model.name):
+                st.caption(f":material/warning: {plain(sentence)}")
+        except SettingError as error:
+            st.warning(
+                plain(f"{error} What is probed all the same is what it predicts, right or wrong."),
+                icon=":material/warning:",
+            )
 
 
 def _thumbnails(shown: Sequence[tuple[bytes, str]]) -> None:

@@ -52,7 +52,7 @@ def _figure(panel: Panel, dark: bool | None) -> Any:
 
 def _forest(panel: Forest, ink: str | None) -> Any:
     """Names above their intervals, so that both have all of the width; what the marks are stands below."""
-    from xai_core.probe_panels import span_of
+    from xai_core.probe_panels import footnotes, span_of
 
     figure = _plotly().Figure()
     top, middles = 0, []
@@ -76,9 +76,15 @@ def _forest(panel: Forest, ink: str | None) -> Any:
     for place, name in enumerate(marks):
         _mark(figure, panel, middles, name, MARKS[place % len(MARKS)])
     _points(figure, panel, middles)
-    named = _legend(figure, list(marks))
+    below = [line for note in (panel.note, *footnotes([panel])) for line in _wrapped(note)]
+    if below:
+        figure.add_annotation(
+            x=0, xref="paper", xanchor="left", y=0, yref="paper", yanchor="top", yshift=-AXIS + STEP / 2,
+            text="<br>".join(below), align="left", showarrow=False, opacity=0.75, font={"size": 12, "color": ink},
+        )  # fmt: skip
+    foot = AXIS + STEP * len(below) + _legend(figure, list(marks))
     figure.update_layout(
-        height=top + AXIS + named, margin={**MARGIN, "r": 12, "l": 12, "b": AXIS + named}, xaxis_title=_text(panel.axis)
+        height=top + foot, margin={**MARGIN, "r": 12, "l": 12, "b": foot}, xaxis_title=_text(panel.axis)
     )
     figure.update_yaxes(range=[top, 0], visible=False, fixedrange=True)
     figure.update_xaxes(zeroline=False, range=span_of(panel))
@@ -148,7 +154,7 @@ def _lines(panel: Lines) -> Any:
             mode="lines+markers",
             name=label,
             line={"color": colour, "width": 2, "dash": DASHES[line.place // (len(COLOURS) - 1) % len(DASHES)]},
-            text=[_dotted(line, dot, panel.across) for dot in line.dots],
+            text=[_dotted(panel, line, dot) for dot in line.dots],
             hovertemplate="%{text}<extra></extra>",
         )
     if panel.flip:
@@ -164,8 +170,12 @@ def _lines(panel: Lines) -> Any:
     first, strongest = panel.lines[0].dots[0].x, panel.lines[0].dots[-1].x
     pad = 0.02 * (strongest - first)
     figure.update_xaxes(range=[first - pad, strongest + pad], zeroline=False)
+    if panel.ticks:
+        names = ["<br>".join(_wrapped(name, 12)[:3]) for name in panel.ticks]
+        figure.update_xaxes(range=[-0.4, len(names) - 0.6], tickvals=list(range(len(names))), ticktext=names)
     if panel.limits:
-        figure.update_yaxes(range=[panel.limits[0] - 0.04, panel.limits[1] + 0.04], zeroline=False)
+        pad = 0.04 * (panel.limits[1] - panel.limits[0])
+        figure.update_yaxes(range=[panel.limits[0] - pad, panel.limits[1] + pad], zeroline=False)
     return figure
 
 
@@ -182,12 +192,11 @@ def _flip(figure: Any, panel: Lines, name: str) -> None:
     )
 
 
-def _dotted(line: Line, dot: Dot, across: str) -> str:
-    from xai_core.probe_panels import interval
-    from xai_core.score_table import number
+def _dotted(panel: Lines, line: Line, dot: Dot) -> str:
+    from xai_core.probe_panels import at, interval
 
     name = _wrapped(line.name) if line.name else []
-    return "<br>".join([*name, *_wrapped(interval(dot)), *_wrapped(f"{across}: {number(dot.x)}")])
+    return "<br>".join([*name, *_wrapped(interval(dot)), *_wrapped(f"{panel.across}: {at(panel, dot)}")])
 
 
 def _runs(line: Line) -> Iterator[list[Dot]]:
@@ -219,17 +228,18 @@ def _band(figure: Any, run: Sequence[Dot], colour: str) -> None:
 
 def _matrix(panel: Matrix, ink: str | None) -> Any:
     """A cell for each verdict, told by its sign and its colour; what they mean stands below."""
-    from xai_core.probe_figures import VERDICTS
+    from xai_core.probe_figures import look_of
     from xai_core.probe_panels import NOT_KNOWN, SIGNS
 
-    kinds = list(SIGNS)
-    fills = [HIDDEN if kind == NOT_KNOWN else VERDICTS[kind][0] for kind in kinds]
+    kinds = list(dict.fromkeys([*SIGNS, *(one for row in panel.verdicts for one in row)]))
+    fills = [HIDDEN if kind == NOT_KNOWN else look_of(kind)[0] for kind in kinds]
     steps = [[(place + edge) / len(kinds), fill] for place, fill in enumerate(fills) for edge in (0, 1)]
     down, across = list(range(len(panel.down))), list(range(len(panel.across)))
     figure = _plotly().Figure()
     figure.add_heatmap(
         x=across, y=down, z=[[kinds.index(one) for one in row] for row in panel.verdicts],
-        text=[[SIGNS[one] for one in row] for row in panel.verdicts], texttemplate="%{text}", textfont={"size": 17},
+        text=[[look_of(one)[2] for one in row] for row in panel.verdicts],
+        texttemplate="%{text}", textfont={"size": 17},
         customdata=[
             ["<br>".join([*_wrapped(f"{name}, {method}: {verdict}"), *_wrapped(said)])
              for method, verdict, said in zip(panel.across, row, words, strict=True)]
@@ -238,13 +248,14 @@ def _matrix(panel: Matrix, ink: str | None) -> Any:
         hovertemplate="%{customdata}<extra></extra>", colorscale=steps, zmin=-0.5, zmax=len(kinds) - 0.5,
         showscale=False, xgap=2, ygap=2,
     )  # fmt: skip
-    shown = [one for one in kinds if any(one in row for row in panel.verdicts)]
+    shown, names = [one for one in kinds if any(one in row for row in panel.verdicts)], list[str]()
     for one in shown:
         marker = {"symbol": "square", "size": 14, "color": fills[kinds.index(one)]}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=f"{SIGNS[one]}  {one}", marker=marker)
-    named = _legend(figure, shown)
-    names = [_wrapped(one, 14)[:4] for one in panel.down]
-    height = max(34, 6 + 15 * max((len(one) for one in names), default=1)) * len(down)
+        names.append("<br>".join([f"{look_of(one)[2]}  {_wrapped(one)[0]}", *_wrapped(one)[1:]]))
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=names[-1], marker=marker)
+    named = _legend(figure, names)
+    beside = [_wrapped(one, 14)[:4] for one in panel.down]
+    height = max(34, 6 + 15 * max((len(one) for one in beside), default=1)) * len(down)
     few = len(across) <= FEW
     heads = ["<br>".join(_wrapped(one, 12)[:3]) if few else _text(one[:24]) for one in panel.across]
     head = 64 if few else HEAD
@@ -257,7 +268,7 @@ def _matrix(panel: Matrix, ink: str | None) -> Any:
         range=[len(down) - 0.5, -0.5],
         showgrid=False,
         tickvals=down,
-        ticktext=["<br>".join(one) for one in names],
+        ticktext=["<br>".join(one) for one in beside],
         tickfont={"color": ink},
     )
     return figure

@@ -18,8 +18,10 @@ from pages.shared.errors import plain
 from pages.shared.state import Probed, Session
 from xai_core.records import Finding, Frame, Table
 
-FRAME = 150  # pixels across one picture of the strip
+MOST_SENTENCES = 4  # that are seen at once
+FRAME, NARROW_FRAME = 150, 144  # pixels across one picture of the strip; of half a page, three fit
 HIDDEN = ("sha256",)  # of a table on the screen; what is taken away has it
+OF_EACH = "of each group"  # how the titles end of charts that say how a group is, not how it differs
 ENDS = ("_low", "_high")
 HELP = {
     "measured": "Read off the changed pictures themselves, before the model sees them.",
@@ -71,29 +73,37 @@ def finding(visitor: Session, probed: Probed, key: str, wide: bool) -> None:
 
 def shown(one: Finding, key: str, names: Sequence[str] = (), wide: bool = True) -> None:
     """The answer, the pictures, charts and tables. `names` of pictures are for the screen alone."""
-    sentences(one)
-    strip(one, key)
+    sentences(one, key)
+    strip(one, key, FRAME if wide else NARROW_FRAME)
     charts(one, key, wide)
     tables(one, names, key)
     left_out(one, names, key)
 
 
-def sentences(one: Finding) -> None:
+def sentences(one: Finding, key: str) -> None:
     """The answer, before anything is drawn."""
     if words := one.model.get("notice"):
         st.caption(f":material/warning: {plain(words)}")
     first, *others = one.sentences
+    rest = others[2:] if len(one.sentences) > MOST_SENTENCES else []
     with st.container(border=True, gap="small"):
         st.markdown(f"**{plain(first)}**")
         if others:
-            st.markdown("\n".join(f"- {plain(sentence)}" for sentence in others))
+            st.markdown(_listed(others[: len(others) - len(rest)]))
+        if rest:
+            with st.expander(f"More of what was found · {len(rest)}", icon=":material/notes:", key=f"more found {key}"):
+                st.markdown(_listed(rest))
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {plain(sentence)}" for sentence in sentences)
 
 
 # ---- the strip -----------------------------------------------------------------------------------------------------
 
 
-def strip(one: Finding, key: str) -> None:
-    """The pictures as the model saw them, each with its map, all maps on one scale."""
+def strip(one: Finding, key: str, side: int) -> None:
+    """The pictures as the model saw them, `side` pixels across, each with its map, all maps on one scale."""
     if not one.frames:
         return
     from xai_core import figures
@@ -103,8 +113,8 @@ def strip(one: Finding, key: str) -> None:
     colours = figures.default_colour_map(maps[0], scale) if maps else ""
     with st.container(horizontal=True, gap="xsmall", key=f"strip {key}"):
         for number, frame in enumerate(one.frames):
-            with st.container(width=FRAME, gap="xsmall", key=f"frame {key} {number}"):
-                _frame(one, frame, scale, colours)
+            with st.container(width=side, gap="xsmall", key=f"frame {key} {number}"):
+                _frame(frame, scale, colours, side)
     said = "The pictures as the model saw them."
     if maps:
         label = xai.METHODS[str(one.methods[0]["name"])].label if one.methods else ""
@@ -114,7 +124,7 @@ def strip(one: Finding, key: str) -> None:
     st.caption(plain(said))
 
 
-def _frame(one: Finding, frame: Frame, scale: Any, colours: str) -> None:
+def _frame(frame: Frame, scale: Any, colours: str, side: int) -> None:
     shown = [
         hashlib.sha256(part.tobytes()).hexdigest()
         for part in (frame.pixels, frame.values, frame.region)
@@ -122,10 +132,10 @@ def _frame(one: Finding, frame: Frame, scale: Any, colours: str) -> None:
     ]
     mark = digest(frame=shown, scale=scale and [scale.low, scale.high])
     picture = cached.drawn(f"{mark} picture", partial(_png, frame, None, ""))
-    st.image(picture, width=FRAME, alt=f"What the model saw: {frame.caption}")
+    st.image(picture, width=side, alt=f"What the model saw: {frame.caption}")
     if frame.values is not None:
         drawn = cached.drawn(f"{mark} map", partial(_png, frame, scale, colours))
-        st.image(drawn, width=FRAME, alt=f"Attribution map over the picture: {frame.caption}")
+        st.image(drawn, width=side, alt=f"Attribution map over the picture: {frame.caption}")
     st.caption("  \n".join([f"**{plain(frame.caption)}**", *_facts(frame.facts)]))
 
 
@@ -165,7 +175,18 @@ def _png(frame: Frame, scale: Any, colours: str) -> bytes:
 
 def charts(one: Finding, key: str, wide: bool) -> None:
     """Every chart with its heading, two beside each other where there is room."""
-    drawn = probe_plots.chart(one, st.context.theme.type == "dark")
+    every = probe_plots.chart(one, st.context.theme.type == "dark")
+    rates = [chart for chart in every if chart.title.endswith(OF_EACH)]
+    _charts([chart for chart in every if chart not in rates], key, wide)
+    if rates:
+        with st.expander(
+            "Rates of each group", icon=":material/bar_chart:", key=f"rates {key}", on_change="rerun"
+        ) as opened:
+            if opened.open:
+                _charts(rates, f"{key} rates", wide)
+
+
+def _charts(drawn: Sequence[probe_plots.Chart], key: str, wide: bool) -> None:
     columns = st.columns(2 if wide and len(drawn) > 1 else 1, gap="medium")
     for number, (title, figure, words) in enumerate(drawn):
         with columns[number % len(columns)]:
@@ -224,6 +245,7 @@ def left_out(one: Finding, names: Sequence[str], key: str) -> None:
     """Which pictures or maps are missing, and why."""
     from xai_core.probing import named
 
-    if one.left_out:
-        with st.expander(f"Left out · {len(one.left_out)}", icon=":material/block:", key=f"left out {key}"):
-            st.markdown("\n".join(f"- {plain(named(sentence, names))}" for sentence in one.left_out))
+    for title, missing, icon in (("Left out", one.left_out, "block"), ("Notes", one.notes, "info")):
+        if missing:
+            with st.expander(f"{title} · {len(missing)}", icon=f":material/{icon}:", key=f"{title.lower()} {key}"):
+                st.markdown("\n".join(f"- {plain(named(sentence, names))}" for sentence in missing))

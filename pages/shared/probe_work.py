@@ -17,13 +17,16 @@ from pages.shared.jobs import Arriving, Progress
 from pages.shared.probe_form import NEEDS_COLUMN, Asked
 from pages.shared.probe_pictures import Pictures
 from pages.shared.state import Probed, Session
-from xai_core.errors import AuditError, Cancelled, SettingError
+from xai_core.errors import AuditError, Cancelled, MemoryShortError, RecordError, SettingError, StoreError
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
     from xai_core.models import Model
     from xai_core.probes import Box, Probe
     from xai_core.records import Image
+
+
+PASSING = (MemoryShortError, StoreError, RecordError)  # what another time may go well
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +43,23 @@ class Question:
     boxes: Mapping[str, Box]
 
     @property
+    def parts(self) -> dict[str, object]:
+        """What tells this question from every other, by the words for it."""
+        return {
+            "the model": identity(self.model),
+            "the pictures": self.pictures.mark,
+            "the probe": self.probe.name,
+            "the settings of the probe": self.probe.to_dict(),
+            "the methods": [method.fitted(self.model).to_dict() for method in self.methods],
+            "the class that is explained": self.target,
+            "the seed": self.seed,
+            "the background pictures": [one.sha256 for one in self.background],
+            "the box": {sha256: list(box) for sha256, box in self.boxes.items()},
+        }
+
+    @property
     def key(self) -> str:
-        """What tells this question from every other."""
-        return digest(
-            model=identity(self.model),
-            pictures=self.pictures.mark,
-            probe=self.probe.to_dict(),
-            methods=[method.fitted(self.model).to_dict() for method in self.methods],
-            target=self.target,
-            seed=self.seed,
-            background=[one.sha256 for one in self.background],
-            boxes={sha256: list(box) for sha256, box in self.boxes.items()},
-        )
+        return digest(**self.parts)
 
     @property
     def passes(self) -> int:
@@ -97,7 +105,7 @@ class Probing(Arriving[Probed]):
                         progress=progress,
                         cancel=cancel,
                     )
-                except Cancelled:
+                except (Cancelled, *PASSING):
                     raise
                 except AuditError as error:
                     self.arrived.append((key, str(error)))
@@ -114,12 +122,15 @@ def found(visitor: Session, asked: Mapping[str, Question]) -> list[Probed]:
     first = next(iter(asked.values()))
 
     def begin() -> None:
-        probing.asked = keys
+        probing.asked, probing.told = keys, ""
+        for key in keys:
+            visitor.findings.failed.pop(key, None)
 
+    _see(visitor, keys)
     if probing.asked != keys and not all(key in visitor.findings.kept for key in keys):
-        visitor.findings.settle(())
         problem = _problem(first)
-        passes = sum(one.passes for one in asked.values())
+        if probing.told:
+            st.warning(plain(probing.told), icon=":material/stop_circle:")
         with st.container(horizontal=True, vertical_alignment="center", key="begin probing"):
             st.button(
                 f"Probe {some(len(first.pictures.cases), 'picture')}",
@@ -129,8 +140,7 @@ def found(visitor: Session, asked: Mapping[str, Question]) -> list[Probed]:
                 on_click=begin,
                 disabled=bool(problem),
             )
-            whose = " of both models" if len(asked) > 1 else ""
-            st.markdown(f"About **{passes:,} passes** through the network{whose}.")
+            st.markdown(_cost(visitor, asked))
         if problem:
             st.info(plain(problem), icon=":material/tune:")
         return []
@@ -138,10 +148,61 @@ def found(visitor: Session, asked: Mapping[str, Question]) -> list[Probed]:
     def start(due: Sequence[str]) -> Probing:
         return Probing({key: asked[key] for key in due})
 
-    done = answers.work(visitor.findings, list(keys), start, "finding")
+    done = answers.work(visitor.findings, list(keys), start, "finding", mendable=False)
     if len(done) == len(keys):
-        probing.shown = keys
+        probing.shown, probing.parts, probing.told = keys, parts(asked), ""
     return list(done.values())
+
+
+def _see(visitor: Session, keys: Sequence[str]) -> None:
+    """Take note of work that was stopped, by the person or by another question, before anything of it was there."""
+    probing, findings = visitor.probing, visitor.findings
+    if probing.asked and probing.asked != tuple(keys):
+        going = findings.job is not None
+        findings.settle(())
+        if going and not all(key in findings.kept for key in probing.asked):
+            probing.told = "The question changed, so the probe that was going was stopped."
+        probing.asked = ()
+        findings.stopped = frozenset()
+        return
+    findings.settle(keys)
+    if findings.job is None and findings.stopped & set(keys) and not any(key in findings.kept for key in keys):
+        nothing = " Nothing of it was kept." if findings.stopped_why == "Cancelled." else ""
+        probing.asked, probing.told = (), findings.stopped_why + nothing
+        findings.stopped = frozenset()
+
+
+def _cost(visitor: Session, asked: Mapping[str, Question]) -> str:
+    """About how many passes it takes, and how long, where earlier probes tell how fast a model is here."""
+    passes = sum(one.passes for one in asked.values())
+    words = f"About **{passes:,} {'pass' if passes == 1 else 'passes'}** through the network"
+    words += " of both models" if len(asked) > 1 else ""
+    speeds = {}
+    for before in visitor.findings.kept.values():
+        finding = before.finding
+        if sent := finding.passes.forward + finding.passes.backward:
+            speeds[finding.model["weights_sha256"]] = finding.seconds / sent
+    times = [speeds.get(one.model.identity["weights_sha256"], 0.0) * one.passes for one in asked.values()]
+    return f"{words}, {_about(sum(times))}." if all(times) else f"{words}."
+
+
+def _about(seconds: float) -> str:
+    if seconds < 100:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min"
+
+
+def parts(asked: Mapping[str, Question]) -> dict[str, object]:
+    """What is asked of all models, by the words for it."""
+    every = [one.parts for one in asked.values()]
+    return {name: [one[name] for one in every] for name in every[0]}
+
+
+def changed(visitor: Session, asked: Mapping[str, Question]) -> str:
+    """What is asked otherwise now than when that was found which is still shown."""
+    found = [name for name, value in parts(asked).items() if visitor.probing.parts.get(name) != value]
+    along = {"the settings of the probe": {"the probe"}, "the box": {"the probe", "the pictures"}}
+    return ", ".join(name for name in found if along.get(name, set()).isdisjoint(found))
 
 
 def _problem(one: Question) -> str:

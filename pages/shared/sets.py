@@ -25,8 +25,13 @@ MOST_LISTED = 50  # files that were refused
 SOURCES = {"samples": "Samples", "files": "Files or a zip", "folder": "A folder", "server": "On this server"}
 
 
-def choose(visitor: Session, picked: Picked, key: str, label: str = "Pictures") -> tuple[Source | None, CaseSet | None]:
-    """Choose a set, and say what was read; None where there is none yet. `key` leads the keys of the widgets."""
+def choose(
+    visitor: Session, picked: Picked, key: str, label: str = "Pictures", fitting: str = ""
+) -> tuple[Source | None, CaseSet | None]:
+    """Choose a set, and say what was read; None where there is none yet. `key` leads the keys of the widgets.
+
+    The family of samples is the `fitting` one until the person chooses.
+    """
     folders = audit_data.offered()
     kinds = [kind for kind in SOURCES if kind != "server" or folders]
     state.start_with(f"{key} source", kinds[0])
@@ -40,6 +45,8 @@ def choose(visitor: Session, picked: Picked, key: str, label: str = "Pictures") 
     )
     if kind == "samples":
         families = [one for one in samples.FAMILIES if any(s.family == one for s in samples.samples().values())]
+        if fitting in families and not picked.family_chosen:
+            state.put(f"{key} family", fitting)
         which = st.selectbox(
             "Samples",
             families,
@@ -47,7 +54,7 @@ def choose(visitor: Session, picked: Picked, key: str, label: str = "Pictures") 
             key=f"{key} family",
             persist_state="session",
             on_change=_fit,
-            args=(visitor, f"{key} family"),
+            args=(visitor, picked, f"{key} family"),
         )
         source = Source("samples", str(which))
     elif kind == "server":
@@ -69,8 +76,9 @@ def _folder_name(folder: str) -> str:
     return Path(folder).name
 
 
-def _fit(visitor: Session, key: str) -> None:
+def _fit(visitor: Session, picked: Picked, key: str) -> None:
     """Let the first model be the one that knows the samples, as long as nobody chose one."""
+    picked.family_chosen = True
     if (fitting := inputs.FITTING.get(str(state.value(key)))) and 0 not in visitor.models_chosen:
         state.put("model", fitting)
 

@@ -65,6 +65,8 @@ class Probing:
 
     asked: tuple[str, ...] = ()  # keys of the findings that the person asked for last
     shown: tuple[str, ...] = ()  # of those that were shown last
+    parts: Mapping[str, object] = field(default_factory=dict)  # what those were asked, by the name of each part
+    told: str = ""  # what became of the work that was begun last, where it was stopped
     address: Mapping[str, Sequence[str]] | None = None  # what a link asks, to be put into the widgets
     picked: Picked = field(default_factory=Picked)
     boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)  # drawn, by sha256 and part
@@ -126,6 +128,8 @@ class Session:
     sample: str = ""
     uploads: int = 0  # how many times the uploader has been emptied
     models_chosen: set[int] = field(default_factory=set)  # slots chosen by the person: a sample does not change them
+    models_shown: dict[int, tuple[str, bool, str]] = field(default_factory=dict)  # by slot, the last that were opened
+    models_back: set[int] = field(default_factory=set)  # slots where no model has the name that was typed
     pending: Question | None = None  # to be put into the widgets as soon as they are drawn
     wanted: str = ""  # sha256, or its beginning, of the picture that a link or a record is about
     weights: Sequence[tuple[str, str]] = ()  # names of models, and sha256 of the weights that a record was made with

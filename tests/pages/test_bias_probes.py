@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 import xai_core as xai
 from pages.shared import probe_result, probe_takeaway, samples
+from pages.shared.question import Network, Question
 from pages.shared.state import Probed
 from tests import findings_made
 from tests.pages.conftest import Opener, _opener, drop, png, settled, words
@@ -87,15 +88,24 @@ def test_the_numbers_on_the_page_are_those_of_the_core(probes: Opener) -> None:
 def test_another_question_marks_what_was_found_and_the_same_one_brings_it_back_unasked(probes: Opener) -> None:
     app = probe(probes(sample=SAMPLE, model="demo-xray", probe="brightness", **{"probe.steps": "2"}))
     said = findings(app)[0].sentences[0]
-    assert "the question before" not in words(app)
+    assert "What follows is older" not in words(app)
     app.slider(key="probe brightness.strongest").set_value(0.2)
     app = settled(app)
-    assert "answers the question before: Brightness, demo-xray, 1 picture" in words(app)
+    older = "What follows is older: Brightness, demo-xray, 1 picture. Changed since: "
+    assert f"{older}the settings of the probe." in words(app)
+    assert re.search(r"passes through the network, about \d+ s\.", plain_words(app)), "the model's speed is known"
+    app.number_input(key="seed").set_value(3)
+    assert f"{older}the settings of the probe, the seed." in words(settled(app))
+    app.number_input(key="seed").set_value(0)
+    app.selectbox(key="probe of camera").set_value("blur")
+    assert f"{older}the probe." in words(settled(app))
+    app.selectbox(key="probe of camera").set_value("brightness")
+    app = settled(app)
     assert said in plain_words(app)
     assert len(findings(app)) == 1
     app.slider(key="probe brightness.strongest").set_value(0.4)
     app = settled(app)
-    assert "the question before" not in words(app)
+    assert "What follows is older" not in words(app)
     assert said in plain_words(app)
     assert "probe" not in [button.key for button in app.button], "it is answered"
 
@@ -185,11 +195,12 @@ def test_no_face_is_said_and_the_box_that_is_given_is_where_the_probe_works(prob
     assert abs(columns.mean() - 30 * side) < 3 * side
     visitor.probing.boxes.clear()
     app = settled(app)
-    assert "answers the question before" in words(app)
+    assert "What follows is older: Bar over the eyes, demo-face, 1 picture. Changed since: the box." in words(app)
     assert "No face was found in this picture." in words(app)
     app = click(app, "probe")
     assert not app.exception
     assert "No face was found" in "".join(error.value for error in app.error)
+    assert "Try again" not in [button.label for button in app.button], "the same picture has no face then either"
 
 
 # ---- sets ------------------------------------------------------------------------------------------------------------
@@ -204,13 +215,24 @@ def test_a_probe_that_compares_pictures_is_not_begun_on_one(probes: Opener) -> N
 
 def test_columns_are_offered_that_say_something_and_too_few_of_a_group_are_a_sentence(probes: Opener) -> None:
     app = probes(sample=FACE, model="demo-face", probe="groups", **{"from": "samples"})
+    assert app.selectbox(key="probe of groups").options[0] == "Groups"
     column = app.selectbox(key="probe groups.column")
     assert "skin_tone" in column.options
     assert "collimated" not in column.options, "no face has one"
     assert column.value != "family", "it has one value"
     reference = app.selectbox(key="probe groups.reference")
     assert len(reference.options) > 2
-    assert set(app.selectbox(key="probe groups.positive").options[1:]) == set(xai.load_model("demo-face").labels)
+    positive = app.selectbox(key="probe groups.positive")
+    assert set(positive.options[1:]) == set(xai.load_model("demo-face").labels)
+    assert "probe groups.threshold" not in [one.key for one in app.slider]
+    positive.set_value("happy")
+    app = settled(app)
+    assert "At 0, happy counts as predicted where it is the most probable class" in words(app)
+    app.slider(key="probe groups.threshold").set_value(0.25)
+    app = settled(app)
+    assert "happy counts as predicted where its probability is 25 % or more" in words(app)
+    app.selectbox(key="probe groups.positive").set_value("")
+    app = settled(app)
     for value, sentence in (
         ("skin_tone", "Too few pictures by skin_tone"),
         ("family", "has one value for all pictures"),
@@ -220,6 +242,34 @@ def test_columns_are_offered_that_say_something_and_too_few_of_a_group_are_a_sen
         assert sentence in words(app)
         assert not app.exception
         assert app.session_state["session"].sample == FACE
+
+
+def test_the_first_column_that_makes_groups_is_chosen_first() -> None:
+    from pages.shared.probe_form import _columns
+    from pages.shared.probe_pictures import Pictures
+    from xai_core.records import Case
+
+    cases = [
+        Case(f"{n}.png", bytes, groups={"file_id": str(n), "site": "one", "sex": "fm"[n % 2], "empty": ""})
+        for n in range(4)
+    ]
+    assert _columns(Pictures(cases, [], "", ("file_id", "site", "empty", "sex"))) == ["sex", "file_id", "site"]
+
+
+def test_a_model_that_does_not_know_the_labels_is_said_and_asked_all_the_same(probes: Opener) -> None:
+    app = probes(model="demo-face", probe="brightness", **{"from": "set", "probe.steps": "2", "maps": "false"})
+    assert app.selectbox(key="probe family").value == "face", "the samples that fit the model"
+    assert "none of the labels" not in words(app)
+    app.selectbox(key="probe family").set_value("xray")
+    app = settled(app)
+    assert "demo-face has none of the labels of X-rays (synthetic)" in words(app)
+    assert "What is probed all the same is what it predicts" in words(app)
+    assert not app.button(key="probe").disabled
+    app.selectbox(key="model").set_value("demo-xray")
+    app = settled(app)
+    assert "none of the labels" not in words(app)
+    app.selectbox(key="model").set_value("demo-face")
+    assert settled(app).selectbox(key="probe family").value == "xray", "the person chose it"
 
 
 def test_uploads_have_no_columns_and_that_is_said(probes: Opener) -> None:
@@ -324,11 +374,53 @@ def test_work_is_watched_and_cancelled_and_begun_again(
     assert "3 of 9 passes" in bar
     app.button(key="cancel findings").click()
     app = settled(app)
-    assert "Cancelled." in words(app)
+    assert "Cancelled. Nothing of it was kept." in words(app)
+    assert app.button(key="probe").label == "Probe 1 picture"
+    assert "About" in words(app)
+    assert "Run" not in [button.label for button in app.button]
     assert not findings(app)
     monkeypatch.undo()
-    app = click(app, "run findings")
+    app = click(app, "probe")
     assert len(findings(app)) == 1
+    assert "Cancelled" not in words(app)
+
+
+def test_another_model_stops_the_run_which_is_said_until_the_next(
+    probes: Opener, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = probes(sample=SAMPLE, model="demo-xray", probe="brightness", **{"probe.steps": "2"})
+    app.button(key="probe").click().run()
+    assert held.wait(20)
+    app.selectbox(key="model").set_value("demo-xray-shortcut")
+    app = settled(app)
+    assert "The question changed, so the probe that was going was stopped." in words(app)
+    assert "Cancelled" not in words(app)
+    monkeypatch.undo()
+    app = click(app, "probe")
+    [one] = findings(app)
+    assert one.model["name"] == "demo-xray-shortcut"
+    assert "was stopped" not in words(app)
+
+
+def test_one_pass_is_one_pass(probes: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xai_core.probing.cost", lambda *_: 1)
+    app = probes(sample=SAMPLE, model="demo-xray", probe="brightness")
+    assert "About 1 pass through the network." in plain_words(app)
+
+
+def test_a_name_that_no_model_has_leaves_the_one_before(probes: Opener) -> None:
+    app = probes(sample=SAMPLE, model="demo-xray", probe="brightness")
+    for name in ("-b", "demo-xrya"):
+        app.session_state["session"].pending = Question(models=(Network(name),))  # no new option can be typed here
+        app = settled(app)
+        assert not app.exception
+        assert "demo-xray was kept." in words(app)
+        assert app.selectbox(key="model").value == "demo-xray"
+        assert app.button(key="probe").label == "Probe 1 picture", "picture and probe stay"
+    app.selectbox(key="model").set_value("resnet18")
+    app = settled(app)
+    assert app.selectbox(key="model").value == "resnet18", "it has a name, and weights can be drawn"
+    assert app.toggle(key="random").label == "Random weights"
 
 
 def test_a_mistake_of_ours_is_a_numbered_incident(
@@ -380,6 +472,29 @@ def test_every_kind_of_finding_is_drawn_whatever_stands_in_it(made: Any, store: 
     assert not app.error
     assert len(app.dataframe) == sum(bool(table.rows) for table in one.tables.values())
     assert "[link](javascript" not in "".join(str(element.value) for element in app.markdown)
+
+
+@pytest.mark.parametrize(("count", "seen"), [(4, 4), (5, 3), (9, 3)])
+def test_of_many_sentences_the_first_stand_before_the_others(count: int, seen: int, store: Path) -> None:
+    said = [f"Sentence number {number}." for number in range(1, count + 1)]
+    one = findings_made.finding("dose", "brightness", said, findings_made.dose_finding().tables)
+    app = drawn(one)
+    behind = [box for box in app.expander if box.label.startswith("More of what was found")]
+    assert [box.label for box in behind] == [f"More of what was found · {count - 3}"] * (count > 4)
+    hidden = "".join(str(element.value) for box in behind for element in box.markdown)
+    assert [sentence in hidden for sentence in said] == [False] * seen + [True] * (count - seen)
+    assert all(sentence in words(app) for sentence in said)
+
+
+def test_the_rates_of_each_group_stand_behind_their_differences(store: Path) -> None:
+    app = drawn(findings_made.group_finding())
+    assert "Rates of each group" in [box.label for box in app.expander]
+    assert "of each group**" not in words(app)
+    shown = len(app.get("plotly_chart"))
+    app.session_state["rates 0"] = True
+    app = app.run()
+    assert "of each group**" in words(app)
+    assert len(app.get("plotly_chart")) > shown
 
 
 def test_a_table_has_each_interval_in_one_column_and_names_that_are_never_saved(store: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import xai_core as xai
-from tests.pages.conftest import Opener, settled, words
+from tests.pages.conftest import Opener, _opener, settled, words
 from xai_core.records import Record
 from xai_core.store import AUDITS
 
@@ -85,6 +85,46 @@ def test_an_opened_record_shows_everything(manifests: Opener, record: Path):
     assert "Synthetic demonstration model" in said
     assert "01_grad_cam.npy" in said.replace("_", "_")
     assert app.session_state["session"].opened == "first"
+
+
+@pytest.fixture(scope="module")
+def probed():
+    image = xai.read_image(SAMPLES / "xray_simple_fracture_1.png")
+    return xai.probe(xai.load_model("demo-xray"), image, {"name": "jpeg", "steps": 2}, "grad_cam", seed=4)
+
+
+def test_a_finding_is_listed_by_its_probe_with_its_answer_and_asked_again(
+    manifests: Opener, probed, store: Path
+) -> None:
+    store.mkdir()
+    xai.save(probed, store / "found")
+    app = manifests()
+    said = words(app)
+    assert f"**{xai.PROBES['jpeg'].label}**" in said
+    assert probed.sentences[0][:199] in said
+    app.button(key="verify found").click()
+    files = len([path for path in (store / "found").rglob("*") if path.is_file()])
+    assert f"all {files} files" in settled(app).success[0].value
+    app = manifests(record="found")
+    assert [box.label for box in app.expander if box.label.startswith("Files")] == [
+        f"Files: {files}, with the manifest"
+    ]
+    assert "manifest.json" in words(app)
+    app.button(key="restore").click()
+    app.run()
+    visitor = app.session_state["session"]
+    again = _opener("bias_probes")()
+    again.session_state["session"].ask(visitor.pending)
+    again.session_state["session"].probing.address = visitor.probing.address
+    again = settled(again)
+    assert not again.error, words(again)
+    assert again.query_params["probe"] == "jpeg"
+    assert again.query_params["probe.steps"] == "2"
+    assert again.query_params["seed"] == "4"
+    again.button(key="probe").click()
+    [one] = settled(again).session_state["session"].findings.kept.values()
+    assert one.finding.sentences[:3] == probed.sentences[:3]  # the sample's mask and label add to others
+    assert (one.finding.probe, one.finding.seed) == (probed.probe, probed.seed)
 
 
 def test_a_record_that_is_not_there_is_said(manifests: Opener, record: Path):

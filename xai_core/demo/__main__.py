@@ -141,7 +141,7 @@ def draw(
 def power(
     names: Names = None,
     sets: Annotated[int, typer.Option(help="Sets of fresh pictures for each model", min=2)] = 40,
-    pictures: Annotated[int, typer.Option(help="Pictures in a set", min=6)] = 24,
+    pictures: Annotated[int, typer.Option(help="Pictures in a set", min=11)] = 24,
     methods: Annotated[str, typer.Option(help="Methods, with commas between; none for predictions alone")] = METHODS,
 ) -> None:
     """How often the shortcut challenge finds what is there, and what is not, as a Markdown table: minutes to hours."""

@@ -15,8 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+
+from xai_core.artefacts import lead_letter
 
 from .drawing import Drawing
 
@@ -368,17 +370,6 @@ def side_marker(
     column, row = int(np.clip(column, 0, size - tile.shape[1])), int(np.clip(row, 0, size - tile.shape[0]))
     ink[row : row + tile.shape[0], column : column + tile.shape[1]] = tile
     return letter, ink
-
-
-def lead_letter(letter: str, height: float, turn: float) -> np.ndarray:
-    """A bold letter `height` pixels tall before it is turned by `turn` degrees, cropped, float from 0 to 1."""
-    fine = 4  # drawn larger and reduced, for smooth slants
-    font = ImageFont.load_default(height * fine)
-    tile = Image.new("L", (int(2 * height * fine), int(2 * height * fine)))
-    ImageDraw.Draw(tile).text((height * fine, height * fine), letter, 255, font, anchor="mm",
-                              stroke_width=height * fine * 0.025)  # fmt: skip
-    tile = tile.rotate(turn, Image.Resampling.BICUBIC).resize((int(2 * height), int(2 * height)), Image.Resampling.BOX)
-    return np.asarray(tile.crop(tile.getbbox()), np.float64) / 255
 
 
 # The film

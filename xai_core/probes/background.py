@@ -2,8 +2,9 @@
 
     share of attribution outside the object, and in a band along the border, against the share of the picture there
 
-The object is what a mask marks, or else an estimate from its colours, which is shown. Ribeiro et al., 2016, section
-6.4, show a network that tells wolves from huskies by the snow behind them. https://arxiv.org/abs/1602.04938
+The object is what a mask marks as such, or else as evidence, or else an estimate from its colours, which is shown.
+Ribeiro et al., 2016, section 6.4, show a network that tells wolves from huskies by the snow behind them.
+https://arxiv.org/abs/1602.04938
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from xai_core.registry import param
 @PROBES.register
 class BorderRemoval(Perturbation):
     label = "Border removal"
-    unit: ClassVar[str] = "% of the side, from each side"
+    unit: ClassVar[str] = "% a side"
     measured: ClassVar[str] = "share of the picture that is a black frame, 0 to 1"
 
     strongest: float = param(

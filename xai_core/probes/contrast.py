@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from xai_core.photometry import spread
 from xai_core.probes import PROBES, Part, Perturbation
 from xai_core.registry import param
 
@@ -33,4 +34,4 @@ class Contrast(Perturbation):
         return flatter.astype(np.uint8)
 
     def measure(self, pixels: np.ndarray) -> float:
-        return float(np.sqrt(pixels.var(axis=(0, 1)).mean()))
+        return spread(pixels)

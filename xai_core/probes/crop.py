@@ -3,7 +3,8 @@
     pixels[n : H - n, m : W - m],   n = dose % of H, m = dose % of W, both rounded
 
 Xiao et al., 2021, found networks to rest their answers on what surrounds the object. https://arxiv.org/abs/2006.09994
-The network sees the rest at a larger scale: border removal takes the same band away without that.
+The network sees the rest at a larger scale: border removal takes the same band away without that. Whole rows and
+columns are cut, so that of a small picture two doses may cut the same.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from xai_core.registry import param
 @PROBES.register
 class Crop(Perturbation):
     label = "Crop"
-    unit: ClassVar[str] = "% of the side, from each side"
+    unit: ClassVar[str] = "% a side"
     measured: ClassVar[str] = "number of pixels"
 
     strongest: float = param(

@@ -26,7 +26,7 @@ class ExpressionIntensity(Probe):
     column: str = param("", label="Column", help="Of numbers, as an intensity; empty: the probability of the class")
     buckets: int = param(4, low=2, high=10, label="Buckets", help="Of about as many pictures each, to be shown")
     smallest: int = param(10, low=5, high=1000, label="Smallest set", unit="pictures", help="For a trend to be tested")
-    find_faces: bool = param(False, label="Find faces", help="Compare parts of the face too, where a face is found")
+    find_faces: bool = param(False, label="Find faces", help="Compare face, eyes, nose and mouth too, where found")
 
     def find(self, asking: Asking) -> Found:
         from xai_core.group_trend import along

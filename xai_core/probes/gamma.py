@@ -20,7 +20,7 @@ from xai_core.registry import param
 @PROBES.register
 class Gamma(Perturbation):
     label = "Gamma"
-    unit: ClassVar[str] = "doublings of gamma"
+    unit: ClassVar[str] = "doublings"
     measured: ClassVar[str] = "mean brightness, 0 to 1"
 
     strongest: float = param(

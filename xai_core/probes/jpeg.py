@@ -5,6 +5,7 @@
 Hendrycks and Dietterich, 2019, appendix B. https://arxiv.org/abs/1903.12261
 A network that reads the compression itself, because one hospital or camera stores otherwise, is found here. What is
 measured is what JPEG throws away: the cosines of blocks of 8 x 8 pixels that still count, from 4 grey levels on.
+Qualities are whole numbers: a dose between two is rounded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LONGEST = 65_500  # pixels
 @PROBES.register
 class Jpeg(Perturbation):
     label = "JPEG"
-    unit: ClassVar[str] = "steps of quality below 100"
+    unit: ClassVar[str] = "below quality 100"
     measured: ClassVar[str] = "share of the cosines of 8 x 8 blocks that are not about zero, 0 to 1"
 
     strongest: float = param(

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from xai_core.covering import laid
+from xai_core.photometry import spread
 from xai_core.probes import PROBES, Part, Perturbation
 from xai_core.registry import param
 
@@ -22,7 +23,7 @@ from xai_core.registry import param
 class LowerFace(Perturbation):
     label = "Lower face faded"
     unit: ClassVar[str] = "of the way to one colour"
-    measured: ClassVar[str] = "standard deviation of the picture, in grey levels"
+    measured: ClassVar[str] = "standard deviation of the pixels, in grey levels"
     part: ClassVar[str] = "lower_face"
 
     strongest: float = param(
@@ -34,4 +35,4 @@ class LowerFace(Perturbation):
         return laid(pixels, dose * part.mask.astype(np.float32), pixels[part.mask].mean(axis=0))
 
     def measure(self, pixels: np.ndarray) -> float:
-        return float(pixels.std(axis=(0, 1), dtype=np.float64).mean())
+        return spread(pixels)

@@ -1,15 +1,19 @@
 """Patch: cover a part of the picture with a grey rectangle that grows to the box that was drawn.
 
-    grey, (128, 128, 128), in the box with its sides times dose
+    grey, (128, 128, 128), over dose of the area of the largest patch, in its proportions
+
+The largest patch is the box that was drawn; where none was, a share of the picture, by default half: a patch over all
+of it would make every answer the same.
 
 Zeiler and Fergus, 2014, section 4.2, move such a patch over the picture and watch the answer fall.
 https://arxiv.org/abs/1311.2901
-Where no box was drawn it is the whole picture. An answer that stays under a patch did not need what lies there; one
-that falls may also mind the patch itself, which no picture of its training had.
+An answer that stays under a patch did not need what lies there; one that falls may also mind the patch itself, which
+no picture of its training had.
 """
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -35,7 +39,7 @@ PLACES = {  # where the patch starts from: shares of the box's width and height
 @PROBES.register
 class Patch(Perturbation):
     label = "Patch"
-    unit: ClassVar[str] = "of the box's sides"
+    unit: ClassVar[str] = "of the largest patch"
     measured: ClassVar[str] = "share of the picture in the patch's grey, 0 to 1"
     part: ClassVar[str] = "patch"
 
@@ -44,19 +48,30 @@ class Patch(Perturbation):
         low=0.02,
         high=1.0,
         label="Strongest",
-        unit="of the box's sides",
-        help="1 covers the box that was drawn, or, where none was, the whole picture",
+        unit="of the largest patch",
+        help="1 covers the box that was drawn, or, where none was, as much of the picture as is set here",
+    )
+    without_box: float = param(
+        0.5,
+        low=0.02,
+        high=0.9,
+        label="Largest patch without a box",
+        unit="of the picture",
+        help="Share of the picture that the largest patch covers where no box was drawn",
     )
     place: str = param(
         "centre", choices=tuple(PLACES), label="Place", help="Where in the box, or in the picture, the patch starts"
     )
 
     def apply(self, pixels: np.ndarray, dose: float, part: Part | None, chance: np.random.Generator) -> np.ndarray:
+        from xai_core.parts import WHOLE
+
         assert part is not None
         left, top, right, bottom = part.box
         across, down = PLACES[self.place]
         x, y = left + across * (right - left), top + down * (bottom - top)
-        grown = (x + dose * (left - x), y + dose * (top - y), x + dose * (right - x), y + dose * (bottom - y))
+        side = math.sqrt(dose * (self.without_box if part.source == WHOLE else 1.0))
+        grown = (x + side * (left - x), y + side * (top - y), x + side * (right - x), y + side * (bottom - y))
         return laid(pixels, rectangle(pixels.shape, grown), GREY)
 
     def measure(self, pixels: np.ndarray) -> float:

@@ -21,7 +21,7 @@ from xai_core.registry import param
 @PROBES.register
 class Resolution(Perturbation):
     label = "Resolution"
-    unit: ClassVar[str] = "halvings of the side"
+    unit: ClassVar[str] = "halvings"
     measured: ClassVar[str] = "mean difference of neighbouring pixels, in grey levels"
 
     strongest: float = param(

@@ -5,7 +5,8 @@
 
 Each picture is asked about without and with each artefact, alike in all else. The prediction decides what is used; maps
 are held against it, since they miss what is used and light up on what is not. An artefact is called used where the
-lower end of the change's interval is above `smallest`, and the pull is further than signs drawn by lot carry it.
+lower end of the change's interval is above `smallest`, and the pull is further than signs drawn by lot carry it; not
+used where the interval is below `smallest`, and fewer than a quarter of pictures move by more, which takes 11 pictures.
 Adebayo et al., 2022. https://arxiv.org/abs/2212.04629
 """
 
@@ -23,7 +24,7 @@ from xai_core.registry import param
 class Shortcut(Probe):
     label = "Shortcut challenge"
     kind: ClassVar[ProbeKind] = "shortcut"
-    fewest: ClassVar[int] = 6
+    fewest: ClassVar[int] = 11  # of fewer, no artefact can be called not used
 
     artefacts: str = param("all", label="Artefacts", help="all, or names with commas, such as marker_l,ruler")
     smallest: float = param(

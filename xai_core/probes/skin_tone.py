@@ -27,7 +27,7 @@ SOFT = 0.01  # of the shorter side: over which the edge of skin fades
 @PROBES.register
 class SkinTone(Perturbation):
     label = "Skin tone"
-    unit: ClassVar[str] = "steps of L*"
+    unit: ClassVar[str] = "L*"
     measured: ClassVar[str] = "mean lightness L* of the picture, 0 to 100"
 
     strongest: float = param(

@@ -18,7 +18,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   own.inputs.forEach((input, i) => { input.max = i % 2 ? height : width })
   own.found.replaceChildren(...data.found.map(one => {
     const mark = element('div', 'found')
-    mark.append(element('span', '', one.name))
+    mark.append(element('span', beside(one.edges, data), one.name))
     place(mark, one.edges, data)
     return mark
   }))
@@ -152,6 +152,11 @@ function place (mark, [left, top, right, bottom], { width, height }) {
   mark.style.top = `${100 * top / height}%`
   mark.style.width = `${100 * (right - left) / width}%`
   mark.style.height = `${100 * (bottom - top) / height}%`
+}
+
+// Where a name stands, so that it hides nothing of the box and is within the picture.
+function beside ([left, top, right], { width, height }) {
+  return `${top / height < 0.1 ? 'below' : ''} ${left + right > width ? 'leftwards' : ''}`
 }
 
 // The nearest corner of pixels to where the pointer is, within the picture.
