@@ -34,7 +34,7 @@ from xai_core.pipeline import resolve_target
 from xai_core.probes import Asking, Found, Look, Subject
 from xai_core.records import Frame, Image, Table
 from xai_core.regions import EVIDENCE
-from xai_core.statistics import Mean, holm, mean_of, share_of
+from xai_core.statistics import LEVEL, POWER, Mean, holm, mean_of, share_of
 from xai_core.truth import border, mass, seen_by
 
 if TYPE_CHECKING:
