@@ -255,6 +255,8 @@ def test_the_first_picture_is_shown_without_and_with_every_artefact() -> None:
     assert tinted.region.all()
     assert tinted.facts["predicted"] == "class 0"
     assert plain.facts["predicted"] == "class 1"
+    assert {frame.facts["target"] for frame in finding.frames} == {"class 1"}
+    assert plain.facts["probability"] > 0.5 > tinted.facts["probability"]
 
 
 def test_a_marker_of_the_data_is_taken_out_before_another_is_planted() -> None:
@@ -268,6 +270,13 @@ def test_a_marker_of_the_data_is_taken_out_before_another_is_planted() -> None:
         image = dataclasses.replace(subject.image, pixels=pixels) if has else subject.image
         marked.append(dataclasses.replace(subject, image=image, parts={"marker": mask if has else np.zeros_like(mask)}))
     finding = probe(model, marked, "shortcut", None, artefacts="marker_l,ruler")
+    assert [frame.caption for frame in finding.frames] == [
+        "Without an artefact",
+        "Letter L",
+        "Ruler",
+    ]  # the first: none
+    turned = probe(model, [*marked[1:], marked[0]], "shortcut", None, artefacts="marker_l,ruler").frames
+    assert [frame.caption for frame in turned] == ["Without an artefact", "Marker removed", "Letter L", "Ruler"]
     found = rows(finding)
     assert {name: line["n"] for name, line in found.items()} == {"marker_l": 24, "ruler": 24, "marker_removed": 12}
     assert found["marker_removed"]["pull"] > 50  # as what taking it out does

@@ -107,13 +107,15 @@ def _plant(
         except PictureError as error:
             asked[artefact.name].skipped[str(error)] += 1
     looks = asking.look([image for _, _, image, _ in planted], asking.target) if planted else []
-    first = not frames
-    if first:
-        frames.append(_frame(asking, "Without an artefact", plain.image, plain.look))
-    for (artefact, base, image, area), look in zip(planted, looks, strict=True):
+    for (artefact, base, _, area), look in zip(planted, looks, strict=True):
         asked[artefact.name].pairs.append(_pair(asking, base, look, area))
-        if first:
-            frames.append(_frame(asking, artefact.label, image, look, base.image))
+    if not frames:  # of the first picture, all with the probability of the class predicted on it as it is
+        index = _target(asking, plain.look).index
+        frames.append(_frame(asking, "Without an artefact", plain.image, plain.look, index))
+        if clean is not plain:
+            frames.append(_frame(asking, "Marker removed", clean.image, clean.look, index, plain.image))
+        for (artefact, base, image, _), look in zip(planted, looks, strict=True):
+            frames.append(_frame(asking, artefact.label, image, look, index, base.image))
 
 
 def _planted(asking: Asking, base: Base, artefact: Artefact, own: int, asked: Pairs) -> tuple[Image, float]:
@@ -189,10 +191,13 @@ def _seen(present: np.ndarray, absent: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(present.astype(np.int16) - absent).max(axis=2) > SEEN)
 
 
-def _frame(asking: Asking, caption: str, image: Image, look: Look, without: Image | None = None) -> Frame:
-    """What the model saw, with the first method's map and, against the picture without it, where the artefact is."""
+def _frame(asking: Asking, caption: str, image: Image, look: Look, index: int, without: Image | None = None) -> Frame:
+    """What the model saw, with the first method's map and, against the picture without it, where the artefact is.
+
+    `index` is the class whose probability is told.
+    """
     view = asking.model.preprocessing.view
-    pixels, said, index = view(image), look.prediction, _target(asking, look).index
+    pixels, said = view(image), look.prediction
     shown = said.logits if said.task == "regression" else said.probabilities
     return Frame(
         caption,

@@ -407,7 +407,8 @@ def _caption(frame: Frame) -> list[str]:
     if predicted is not None:
         lines += fitted(f"says {predicted}", FRAME, SIZE, 2)
     if probability is not None:
-        lines.append(f"target {percent(probability) if 0 <= probability <= 1 else number(probability)}")
+        shown = percent(probability) if 0 <= probability <= 1 else number(probability)
+        lines += fitted(f"{frame.facts.get('target', 'target')} {shown}", FRAME, SIZE, 2)
     return lines
 
 

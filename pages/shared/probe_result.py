@@ -31,7 +31,7 @@ HELP = {
     "top_overlap": "Of the tenth of the pixels that are highest, intersection over union with the map of the original.",
     "centre_distance": "How far the map's centre of mass moved.",
     "border_change": "Change of the share of the map's positive part that lies in the border.",
-    "background_change": "Change of the share that lies outside the marked object. Empty where nothing is marked.",
+    "background_change": "Change of the share that lies outside what is marked. Empty where nothing is.",
     "flip_low": "The highest dose below the first flip at which the prediction was kept.",
     "flip_high": "The lowest dose at which the prediction flipped on the way up. Empty where it never did.",
     "share": "Share of the map's positive part.",
@@ -142,9 +142,9 @@ def _frame(frame: Frame, scale: Any, colours: str, side: int) -> None:
 def _facts(facts: Mapping[str, Any]) -> list[str]:
     said = []
     if (predicted := facts.get("predicted")) is not None:
-        said.append(plain(predicted))
+        said.append(f"says {plain(predicted)}")
     if (probability := facts.get("probability")) is not None:
-        said.append(f"target {100 * float(probability):.1f} %")
+        said.append(f"{plain(facts.get('target', 'target'))} {100 * float(probability):.1f} %")
     return said
 
 
