@@ -363,7 +363,7 @@ def test_what_is_saved_survives_a_restart_and_verifies(server, visit):
     expect(page.get_by_text("match the manifest")).to_be_visible()
     page.get_by_role("button", name="Open", exact=True).click()
     rows(page, 3)
-    expect(page.get_by_text("Files: 14")).to_be_visible()
+    expect(page.get_by_text("Files: 15, with the manifest")).to_be_visible()
     check_access(page, "record")
     dark = visit("dark")
     dark.goto(page.url)
