@@ -188,7 +188,7 @@ def test_the_interval_of_a_matched_difference_covers_the_truth_where_strata_are_
 def test_the_interval_of_a_difference_of_rates_is_newcombes_published_one() -> None:
     """56 of 70 against 48 of 80: Newcombe, 1998, table II (a), method 10: 0.0524 to 0.3339."""
     values = np.concatenate([np.arange(70) < 56, np.arange(80) < 48]).astype(float)
-    [found] = rate_differences(values[:, None], np.arange(150) < 70, np.random.default_rng(0), 1)
+    [found] = rate_differences(values[:, None], np.arange(150) < 70, 1)
     assert found.value == pytest.approx(0.2)
     assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
     assert found.ratio == pytest.approx(0.8 / 0.6)
@@ -200,7 +200,7 @@ def test_the_interval_of_a_ratio_excludes_one_exactly_where_that_of_the_differen
     for _ in range(60):
         n, m = chance.integers(10, 60, 2)
         values = np.concatenate([np.arange(n) < chance.integers(0, n + 1), np.arange(m) < chance.integers(1, m + 1)])
-        [found] = rate_differences(values[:, None].astype(float), np.arange(n + m) < n, chance, 1)
+        [found] = rate_differences(values[:, None].astype(float), np.arange(n + m) < n, 1)
         assert (found.low > 0) == (found.ratio_low > 1)
         assert (found.high < 0) == (found.ratio_high < 1)
         assert found.ratio_low <= found.ratio <= found.ratio_high
@@ -213,7 +213,7 @@ def test_the_intervals_of_rates_cover_the_truth_where_a_bootstrap_does_not(monke
     for _ in range(REPEATS):
         a, b = chance.random(20) < 0.1, chance.random(60) < 0.2
         values, group = np.concatenate([a, b]).astype(float), np.arange(80) < 20
-        [found] = rate_differences(values[:, None], group, chance, 1)
+        [found] = rate_differences(values[:, None], group, 1)
         drawn = chance.binomial(20, a.mean(), 500) / 20 - chance.binomial(60, b.mean(), 500) / 60
         low, high = np.quantile(drawn, [0.025, 0.975])
         ratio = found.ratio is not None and found.ratio_low <= 0.5 <= found.ratio_high
@@ -225,7 +225,7 @@ def test_the_intervals_of_rates_cover_the_truth_where_a_bootstrap_does_not(monke
 
 def test_a_rate_of_zero_has_an_interval_but_no_ratio_and_two_have_no_p() -> None:
     values = np.stack([np.arange(40) < 8, np.zeros(40)], axis=1).astype(float)
-    some, none = rate_differences(values, np.arange(40) < 20, np.random.default_rng(0), 2)
+    some, none = rate_differences(values, np.arange(40) < 20, 2)
     assert some.ratio is None
     assert some.note
     assert some.low < some.value < some.high
@@ -428,7 +428,7 @@ SIZES = [(5, 5), (10, 10), (20, 20), (20, 100), (50, 50)]
 def test_p_of_rates_is_that_of_all_ways_to_divide_the_pictures() -> None:
     for a, b in product(range(6), range(8)):
         values, group = np.concatenate([np.arange(5) < a, np.arange(7) < b]).astype(float), np.arange(12) < 5
-        [found] = rate_differences(values[:, None], group, np.random.default_rng(0), 1)
+        [found] = rate_differences(values[:, None], group, 1)
         assert (found.p is None) == (a + b in (0, 12))
         if found.p is not None:
             others = [values[list(chosen)].sum() for chosen in combinations(range(12), 5)]
@@ -459,7 +459,7 @@ def test_what_is_said_of_a_set_holds_for_the_rate_that_it_was_drawn_from(n: int,
     """Of 10, 20 or more pictures with no error, one or a few: no less than 3 in 4, where Fisher's p is the test."""
     for rate, tests in product((0.02, 0.05, 0.1, 0.3), (1, 3)):
         values = np.concatenate([np.zeros(n), np.arange(others) < round(rate * others)]).astype(float)
-        [found] = rate_differences(values[:, None], np.arange(n + others) < n, np.random.default_rng(0), tests)
+        [found] = rate_differences(values[:, None], np.arange(n + others) < n, tests)
         if found.detectable is not None:
             ends = [end for end in (rate - found.detectable, rate + found.detectable) if 0 <= end <= 1]
             assert ends

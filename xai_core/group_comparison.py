@@ -186,7 +186,7 @@ class _Comparison:
 
         def compared(group: str, tests: int) -> Sequence[Difference]:
             pair = np.isin(whole.of, [group, self.reference])
-            return rate_differences(values[pair], whole.of[pair] == group, chance, tests)
+            return rate_differences(values[pair], whole.of[pair] == group, tests)
 
         return self._family(values, compared)
 

@@ -1,7 +1,7 @@
 """Whether a group of pictures differs from another, by how much, and which difference would have been found.
 
     found = differences(values, in_group, strata, chance, tests)     of many numbers per picture at once
-    found = rate_differences(values, in_group, chance, tests)        of what is true or false of a picture
+    found = rate_differences(values, in_group, tests)        of what is true or false of a picture
     found = trends(values, along, chance, tests)                     whether numbers rise or fall with another
 
 A picture is the unit. Values are (n, m) float64, NaN where a picture has none: it is left out of that column, and `n`
@@ -134,14 +134,11 @@ def differences(
     return found
 
 
-def rate_differences(
-    values: np.ndarray, in_group: np.ndarray, chance: np.random.Generator, tests: int
-) -> list[Difference]:
+def rate_differences(values: np.ndarray, in_group: np.ndarray, tests: int) -> list[Difference]:
     """Whether something is true of a group more often than of the others: 1, 0 or NaN in each column of (n, m) values.
 
     Without strata. p is that of the permutation test of the plain difference (a group and a reference of one rate vary
-    alike), counted over all ways to give out the groups, so that nothing is drawn from `chance`: Fisher's exact test,
-    but for which tables are as extreme. Intervals of the difference and of the ratio are made of the two Wilson
+    alike), counted over all ways to give out the groups: Fisher's exact test, but for which tables are as extreme. Intervals of the difference and of the ratio are made of the two Wilson
     intervals: a bootstrap would be too narrow, and have no width where a rate is 0 or 1. Newcombe, 1998, method 10
     (https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I); Donner and Zou, 2012, for the
     ratio (https://doi.org/10.1177/0962280210383082). Detectable is `detectable_rate` from the reference's rate, to

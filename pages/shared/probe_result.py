@@ -22,7 +22,6 @@ MOST_SENTENCES = 4  # that are seen at once
 FRAME, NARROW_FRAME = 150, 144  # pixels across one picture of the strip; of half a page, three fit
 HIDDEN = ("sha256",)  # of a table on the screen; what is taken away has it
 OF_EACH = "of each group"  # how the titles end of charts that say how a group is, not how it differs
-ENDS = ("_low", "_high")
 HELP = {
     "measured": "Read off the changed pictures themselves, before the model sees them.",
     "probability": "Of the class that is explained; the mean over pictures.",
