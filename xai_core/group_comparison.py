@@ -181,7 +181,7 @@ class _Comparison:
     @cached_property
     def of_rates(self) -> Family:
         """Of all pictures, unmatched: that a group is harder is part of what a rate says."""
-        chance, whole = self.whole.asking.random(), self.whole
+        whole = self.whole
         values = np.array([whole.rates[key] for key in self.rates]).reshape(len(self.rates), len(whole.pictures)).T
 
         def compared(group: str, tests: int) -> Sequence[Difference]:

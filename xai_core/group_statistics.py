@@ -138,7 +138,8 @@ def rate_differences(values: np.ndarray, in_group: np.ndarray, tests: int) -> li
     """Whether something is true of a group more often than of the others: 1, 0 or NaN in each column of (n, m) values.
 
     Without strata. p is that of the permutation test of the plain difference (a group and a reference of one rate vary
-    alike), counted over all ways to give out the groups: Fisher's exact test, but for which tables are as extreme. Intervals of the difference and of the ratio are made of the two Wilson
+    alike), counted over all ways to give out the groups: Fisher's exact test, but for which tables are as extreme.
+    Intervals of the difference and of the ratio are made of the two Wilson
     intervals: a bootstrap would be too narrow, and have no width where a rate is 0 or 1. Newcombe, 1998, method 10
     (https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I); Donner and Zou, 2012, for the
     ratio (https://doi.org/10.1177/0962280210383082). Detectable is `detectable_rate` from the reference's rate, to
