@@ -49,7 +49,7 @@ ROWS = [
         *("group_comparison", "grouping", "group_answers", "group_trend"),
     },
     {"evidence", "score_export", "charts", "score_summary", "gate"},
-    {"probing", "probe_figures", "probe_panels"},
+    {"probing", "probe_figures", "probe_panels", "group_panels", "finding_panels"},
     {"finding_files", "store", "manifest"},
     {
         *("validity", "tables", "findings"),
