@@ -417,7 +417,7 @@ def test_a_kill_at_any_operation_leaves_a_whole_record_or_none(kept_one: Path, t
     home = tmp_path / "home"
     home.mkdir()
     words = [sys.executable, "-c", KILLED, str(kept_one), str(home), str(total)]
-    subprocess.run(words, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120)
+    subprocess.run(words, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
     drafts = [path for path in home.iterdir() if path.name.startswith(".draft-")]
     whole = [path for path in home.iterdir() if not path.name.startswith(".")]
     assert len(drafts) > 20

@@ -407,7 +407,7 @@ def asked_again(store: Path, pictures: Sequence[str], app: AppTest | None = None
     model, asked = xai.load_model("demo-xray"), xai.PROBES.build({"name": "brightness", "steps": 2}).to_dict()
     made = replace(findings_made.dose_finding(methods=()), model=model.identity, probe=asked, methods=())
     saved = xai.save(replace(made, pictures=tuple(pictures), **changes), store / f"of {len(list(store.iterdir()))}")
-    app = app or AppTest.from_string(TWO_PAGES, default_timeout=90)
+    app = app or AppTest.from_string(TWO_PAGES, default_timeout=300)
     app.session_state["probing"] = False
     app.query_params["record"] = saved.name
     if "session" in app.session_state:
@@ -452,7 +452,7 @@ def test_a_record_is_asked_again_with_its_class_and_its_pictures_where_they_are_
 
 def test_a_record_of_uploads_finds_them_and_a_set_that_is_not_here_is_asked_for(store: Path) -> None:
     store.mkdir()
-    app = AppTest.from_string(TWO_PAGES, default_timeout=90)
+    app = AppTest.from_string(TWO_PAGES, default_timeout=300)
     app.session_state["probing"] = True
     app = drop(app.run(), *((f"{n}.png", png(n, 64, texture=True)) for n in range(3)))
     kept = list(app.session_state["session"].pictures)
@@ -624,7 +624,7 @@ with errors.shown():
 
 
 def drawn(*shown: Finding, names: tuple[str, ...] = ()) -> AppTest:
-    app = AppTest.from_string(DRAW, default_timeout=60)
+    app = AppTest.from_string(DRAW, default_timeout=300)
     app.session_state["shown"] = [Probed(one, names) for one in shown]
     for one in shown:
         for name in one.tables:
