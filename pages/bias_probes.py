@@ -11,6 +11,7 @@ from pages.shared import (
     errors,
     inputs,
     panels,
+    probe_again,
     probe_boxes,
     probe_form,
     probe_link,
@@ -92,16 +93,18 @@ def _probing(visitor: Session, source: str, asked: Asked, place: DeltaGenerator)
     """The probe, and what it found."""
     pictures = probe_pictures.choose(visitor, source, asked.models[0].model.name)
     if pictures is None:
+        probe_again.say(visitor, asked, pictures)
         return
     probe_pictures.say_labels(pictures, [one.model for one in asked.models])
     with st.container(border=True, key="the probe"):
         probe = probe_form.probe(pictures, asked.models[0].model.labels, place)
         boxes = probe_boxes.drawn(visitor, pictures, probe)
+    probe_again.say(visitor, asked, pictures, probe)
     state.write_address(probe_link.address(visitor, source, asked, probe))
     questions = probe_work.questions(asked, pictures, probe, boxes)
     found = probe_work.found(visitor, questions)
     if found:
-        probe_result.draw(visitor, found)
+        probe_result.draw(visitor, found, len(questions))
     elif before := probe_work.before(visitor):
         _before(visitor, before, probe_work.changed(visitor, questions))
 

@@ -380,12 +380,9 @@ def _open(visitor: Session, name: str) -> None:
 
 @errors.kept
 def _probe_again(visitor: Session, record: Finding) -> None:
-    """Ask again what a finding answers; the page takes it up."""
-    from pages.shared import probe_link
+    from pages.shared import probe_again
 
-    visitor.began = True
-    visitor.ask(probe_link.question(record))
-    visitor.probing.address = probe_link.words(record)
+    probe_again.begin(visitor, record)
 
 
 @errors.kept

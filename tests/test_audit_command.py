@@ -42,7 +42,7 @@ def test_a_scheduler_that_ends_an_audit_leaves_one_that_is_stopped(tmp_path: Pat
             while child.poll() is None and not ((out / "store").exists() and units_in(out / "store") > 20):
                 time.sleep(0.05)
             child.send_signal(signal.SIGTERM)
-            said, _ = child.communicate(timeout=60)
+            said, _ = child.communicate(timeout=300)
         finally:
             child.kill()
     assert child.returncode == 130, said

@@ -595,7 +595,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(own):
     while child.poll() is None and not _grown(out / "store", 60):
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    said, _ = child.communicate(timeout=60)
+    said, _ = child.communicate(timeout=300)
     assert child.returncode == 130
     assert "Traceback" not in said
     assert "the same command goes on from there" in said

@@ -434,7 +434,7 @@ def test_each_method_has_a_row_of_its_own_and_a_name_of_its_own(cnn: Model) -> N
     methods = ["saliency", {"name": "occlusion", "window": 0.5}, {"name": "occlusion", "window": 0.25}]
     finding = found(cnn, [textured(1)], brightness(steps=2), method=methods)
     names = [line["method"] for line in finding.tables["doses"].lines()]
-    assert names == ["saliency", "occlusion 2", "occlusion 3"] * 3
+    assert names == ["saliency", "occlusion (window=0.5)", "occlusion (window=0.25)"] * 3
     assert len(finding.tables["pictures"].rows) == 9
 
 

@@ -7,7 +7,9 @@ import dataclasses
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import xai_core as xai
 from tests import findings_made
 from xai_core.errors import RecordError
 from xai_core.finding_files import finding_json
-from xai_core.records import Finding, Frame, Sheet, Table
+from xai_core.records import Finding, Frame, Sheet, Table, Target, plain
 from xai_core.seal import MANIFEST, sealed
 from xai_core.store import list_records, zip_record
 
@@ -60,6 +62,57 @@ def test_what_was_found_comes_back_as_it_was(finding: Finding, tmp_path: Path) -
         for name in ("pixels", "values", "region"):
             before, after = getattr(other, name), getattr(one, name)
             assert (before is None and after is None) or (before.dtype == after.dtype and (before == after).all())
+
+
+AIMS = [None, Target(1, "fracture"), Target(0, "no finding", "contrast", 1, "fracture")]
+
+
+@pytest.mark.parametrize("target", AIMS, ids=str)
+def test_what_was_explained_comes_back_and_is_told_to_programs(target: Target | None, tmp_path: Path) -> None:
+    made = findings_made.background_finding()
+    assert made.target is None
+    made = dataclasses.replace(made, target=target)
+    again = xai.open_record(xai.save(made, tmp_path / "record"))
+    assert isinstance(again, Finding)
+    assert again.target == target
+    assert again.manifest["target"] == json.loads(finding_json(made))["target"] == (target and plain(target))
+
+
+def resealed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Somebody's change of the manifest, sealed again as whoever made it up would."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    change(manifest)
+    (folder / MANIFEST).write_bytes(sealed(manifest))
+
+
+def test_a_finding_that_was_saved_before_targets_were_opens_without_one(tmp_path: Path) -> None:
+    made = dataclasses.replace(findings_made.background_finding(), target=Target(1, "fracture"))
+    folder = xai.save(made, tmp_path / "record")
+    resealed(folder, lambda manifest: manifest.pop("target"))
+    again = xai.open_record(folder)
+    assert isinstance(again, Finding)
+    assert again.target is None
+
+
+def test_a_target_that_is_none_is_refused_as_any_other_damage_of_the_manifest(tmp_path: Path) -> None:
+    folder = xai.save(findings_made.background_finding(), tmp_path / "record")
+    target = {"index": 1, "label": "x"}
+    damaged: list[dict[str, Any]] = [
+        *({"target": odd} for odd in ("fracture", 1, [], {}, True, {"index": 1}, {**target, "more": 1})),
+        *({"target": {**target, "index": odd}} for odd in ("1", 1.5, True, None, [1])),
+        *({"target": {**target, "label": odd}} for odd in (7, None, ["x"])),
+        *({"target": {**target, "kind": odd}} for odd in ("zzz", ["logit"], "contrast")),
+        *({"target": {**target, "kind": "contrast", "against": odd}} for odd in ("0", [0])),
+        {"target": {**target, "against_label": 3}},
+        {"sentences": "abc"},
+        {"seconds": "long"},
+    ]
+    whole = (folder / MANIFEST).read_bytes()
+    for change in damaged:
+        resealed(folder, lambda manifest, change=change: manifest.update(change))
+        with pytest.raises(RecordError, match=r"manifest\.json is unverifiable, it does not describe a record"):
+            xai.open_record(folder)
+        (folder / MANIFEST).write_bytes(whole)
 
 
 def test_a_saved_finding_verifies_and_one_changed_byte_is_named(finding: Finding, tmp_path: Path) -> None:
@@ -157,13 +210,12 @@ def test_a_sheet_checks_itself() -> None:
 def test_a_sheet_that_somebody_made_up_is_refused_in_a_sentence(tmp_path: Path) -> None:
     folder = xai.save(a_sheet(), tmp_path / "record")
     for made_up in (b"[" * 200_000, b"{}", b"[]", b'{"tables": []}', b'{"tables": {"../x": {}}}', b"\xff", b""):
-        resealed(folder, "sheet.json", made_up)
+        replaced(folder, "sheet.json", made_up)
         assert xai.verify(folder).ok
         with pytest.raises(RecordError, match="Cannot open record"):
             xai.open_record(folder)
     for about in (3, {"model": 3}, {"methods": 3}, {"title": []}):
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        (folder / MANIFEST).write_bytes(sealed({**manifest, "about": about}))
+        resealed(folder, lambda manifest, about=about: manifest.update(about=about))
         [entry] = list_records(tmp_path)
         assert entry.problem or entry.title
 
@@ -175,14 +227,11 @@ def test_who_looked_at_a_finding_is_kept(tmp_path: Path) -> None:
     assert (entry.reviewer, entry.picture) == ("Dr. Ä", " ".join(finding.pictures))
 
 
-def resealed(folder: Path, name: str, content: bytes) -> None:
+def replaced(folder: Path, name: str, content: bytes) -> None:
     """Replace a file, and forge a manifest that lists the new one."""
     (folder / name).write_bytes(content)
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    for file in manifest["files"]:
-        if file["name"] == name:
-            file |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (folder / MANIFEST).write_bytes(sealed(manifest))
+    facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    resealed(folder, lambda manifest: [one.update(facts) for one in manifest["files"] if one["name"] == name])
 
 
 def test_a_frame_checks_itself() -> None:
@@ -208,7 +257,7 @@ def test_a_record_that_somebody_made_up_is_refused_in_a_sentence(tmp_path: Path)
         json.dumps({**said, "frames": [{**said["frames"][0], "facts": {"dose": 1e999}}, *said["frames"][1:]]}).encode(),
         json.dumps({**said, "tables": {"doses": {"title": "T", "words": [["a", "A"]], "rows": [[[1]]]}}}).encode(),
     ):
-        resealed(folder, "finding.json", made_up)
+        replaced(folder, "finding.json", made_up)
         assert xai.verify(folder).ok
         with pytest.raises(RecordError, match="Cannot open record"):
             xai.open_record(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import xai_core as xai
 from tests.conftest import SIDE, png_of, wrapped
 from xai_core.cases import read_cases
 from xai_core.errors import PictureError, SettingError
+from xai_core.finding_panels import panels
 from xai_core.group_answers import p_words
 from xai_core.group_comparison import bins_for
+from xai_core.group_trend import rounded
 from xai_core.grouping import grouping
 from xai_core.images import Preprocessing
 from xai_core.models import Model
+from xai_core.probe_panels import Lines
 from xai_core.probes import Part, Subject
 from xai_core.probing import probe
 from xai_core.records import Case, Finding, Image
@@ -236,7 +240,7 @@ def test_tables_hold_plain_values_and_the_same_seed_gives_the_same(spec: dict[st
 def test_two_settings_of_a_method_are_told_apart_and_corrected_together(everywhere: Model) -> None:
     methods = [MAP, {"name": "integrated_gradients", "steps": 8}, {"name": "integrated_gradients", "steps": 9}]
     found = probe(everywhere, two_sided(8), "groups", methods, column="site", smallest=5)
-    names = [MAP, "integrated_gradients 2", "integrated_gradients 3"]
+    names = [MAP, "integrated_gradients (steps=8)", "integrated_gradients (steps=9)"]
     assert list(dict.fromkeys(line["method"] for line in lines(found, "shifts"))) == names
     shifts = lines(found, "shifts")
     assert len(shifts) == 15
@@ -674,6 +678,58 @@ def test_without_a_column_pictures_are_ordered_by_the_models_own_probability() -
     assert abs(len(low) - len(high)) <= 2
     assert not [line for line in lines(found, "trends") if not line["method"]]
     assert any("the model's own probability" in one for one in found.sentences)
+
+
+@pytest.mark.parametrize(
+    ("edges", "ends", "shown"),
+    [
+        ([51.039, 61.71, 70.2], (0, 100), [51, 62, 70]),
+        ([51.039, 51.43, 70.2], (0, 100), [51, 51.4, 70]),
+        ([51.04, 51.43, 70.2], (0, 100), [51.04, 51.4, 70]),  # 51.0 is off by more than a tenth of the way
+        ([99.6], (0, 100), [99.6]),  # never 100, which it is not
+        ([50.4, 99.9996, 99.99972], (0, 100), [50, 99.9996, 99.99972]),
+        ([0.0004, 100.0], (0, 100), [0.0004, 100]),
+        ([18, 40, 65], (3, 90), [18, 40, 65]),
+        ([0.25, 0.5], (0, 1), [0.25, 0.5]),
+        ([1200000.25, 1300000.5], (1, 2000000), [1200000, 1300000]),  # whole numbers keep all of their digits
+        ([-61.71, -51.039], (-70, -51.039), [-62, -51]),
+    ],
+)
+def test_borders_of_buckets_have_as_few_digits_as_tell_them_apart(
+    edges: list[float], ends: tuple[float, float], shown: list[float]
+) -> None:
+    assert rounded(edges, ends) == shown
+
+
+class Sure(nn.Module):
+    """The brighter a picture, the more probable class 0: from 95 % for black to all but 100 % for white."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        odds = 9 + 3 * x.mean(dim=(1, 2, 3))
+        return torch.stack([odds, torch.zeros_like(odds)], dim=1)
+
+
+def test_buckets_bear_one_name_in_tables_sentences_and_figures_and_are_cut_exactly() -> None:
+    grey = [Image(np.full((SIDE, SIDE, 3), level, np.uint8), f"{level:064x}") for level in range(0, 256, 5)]
+    given = [Subject(number, one, "class 0") for number, one in enumerate(grey, 1)]
+    found = probe(wrapped(Sure(), classes=2), given, "expression_intensity", None)
+    values: dict[str, list[float]] = {}
+    for line in lines(found, "pictures"):
+        values.setdefault(line["group"], []).append(line["probability"])
+    sizes = {name: len(some) for name, some in values.items()}
+    assert max(sizes.values()) - min(sizes.values()) <= 2
+    names = [line["group"] for line in lines(found, "rates")]
+    assert set(names) == set(values)
+    lowest = [min(values[name]) for name in names]
+    assert lowest == sorted(lowest)
+    assert all(max(values[low]) < min(values[high]) for low, high in pairwise(names))
+    [said] = [one for one in found.sentences if one.startswith("Buckets: ")]
+    assert said.startswith(f"Buckets: {names[0]} (n = {sizes[names[0]]}), {names[1]} (n = ")
+    cuts = said.split("are cut at ")[1].split(" %.")[0].replace(" % and", " %,").split(" %, ")
+    assert [float(one) for one in cuts] == pytest.approx(lowest[1:], rel=1e-8)
+    assert max(len(name) for name in names) <= len("99.9999 % to under 99.9999 %")
+    [drawn] = [one for one in panels(found) if isinstance(one, Lines)]
+    assert list(drawn.ticks) == names
 
 
 @pytest.mark.parametrize(

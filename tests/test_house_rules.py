@@ -49,7 +49,7 @@ ROWS = [
         *("group_comparison", "grouping", "group_answers", "group_trend"),
     },
     {"evidence", "score_export", "charts", "score_summary", "drift", "drift_summary", "gate"},
-    {"probing", "probe_figures", "probe_panels"},
+    {"probing", "probe_figures", "probe_panels", "group_panels", "finding_panels"},
     {"finding_files", "sheet_files", "store", "manifest"},
     {"catalogue", "retention"},
     {"sameness", "reloading", "recompute"},
@@ -63,7 +63,10 @@ ROWS = [
     {"auditing"},
     {""},
     {"options"},
-    {"audit_command", "compare_command", "score_command", "gate_command", "drift_command", "probe_command", "records_command", "report_command", "verify_command"},
+    {
+        *("audit_command", "compare_command", "drift_command", "gate_command", "probe_command"),
+        *("records_command", "report_command", "score_command", "verify_command"),
+    },
     {"demo", "__main__"},
 ]
 HEAVY = {"timm", "pytorch_grad_cam", "captum", "shap", "lime", "sklearn", "skimage", "matplotlib", "pandas"}

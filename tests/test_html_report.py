@@ -187,6 +187,16 @@ def test_verdicts_are_counted_without_controls(run: Path, read: Read) -> None:
     assert "4 maps were weighed: 2 supported, 0 weak, 2 no evidence" in read.sections["summary"]
 
 
+def test_verdicts_on_controls_are_not_counted_among_those_of_the_methods() -> None:
+    from xai_core.html_report.run_story import _Audit
+
+    audit = object.__new__(_Audit)
+    audit.methods = [{"name": "grad_cam", "family": "gradient"}, {"name": "random", "family": "control"}]
+    counts = {"grad_cam": {"verdicts": {"weak": 2}}, "random": {"verdicts": {"weak": 5, "no evidence": 1}}}
+    audit.found = {"methods": {"m": counts}}
+    assert audit._verdicts("m") == {"weak": 2}
+
+
 def test_agreement_of_reviewers_is_kappa_by_hand(read: Read) -> None:
     """11212 against 11222: 4 of 5 agree; by chance 3/5 * 2/5 + 2/5 * 3/5 = 0.48."""
     row = next(row for row in read.rows("How far reviewers agree") if row[2][0] == "reason")

@@ -19,7 +19,7 @@ import xai_core as xai
 from tests.conftest import ROOT, photograph, png_of, timm_model
 from xai_core import loading
 from xai_core.errors import ModelError
-from xai_core.loading import is_safe_name, parameters_of
+from xai_core.loading import is_architecture, is_safe_name, parameters_of
 
 
 @pytest.fixture
@@ -570,6 +570,11 @@ def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
         xai.load_model("resnet118")
     with pytest.raises(ModelError, match="No model is called"):
         xai.load_model("../../etc/passwd")
+
+
+def test_an_architecture_is_one_whatever_weights_are_named_behind_it() -> None:
+    assert all(map(is_architecture, ("resnet18", "resnet18.a1_in1k", "resnet18.of_nobody")))
+    assert not any(map(is_architecture, ("", "resnet118", "demo-xray", "../../etc/passwd", "hf-hub:timm/resnet18")))
 
 
 def test_pretrained_weights_that_cannot_be_had_are_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

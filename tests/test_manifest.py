@@ -567,7 +567,7 @@ def test_a_kill_at_any_operation_leaves_a_whole_record_or_none(kept_one: Path, t
     home = tmp_path / "home"
     home.mkdir()
     words = [sys.executable, "-c", KILLED, str(kept_one), str(home), str(total)]
-    subprocess.run(words, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120)
+    subprocess.run(words, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
     drafts, whole = list(home.glob("*/.draft-*")), list(home.glob("*/out"))
     assert len(drafts) > 20
     assert home / f"at{total + 1}" / "out" in whole  # which nobody killed

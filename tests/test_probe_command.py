@@ -59,6 +59,24 @@ def test_one_picture_is_asked_with_what_the_table_beside_it_says(said: Callable[
     assert [line["label"] for line in finding.tables["flips"].lines()] == ["simple fracture"]
 
 
+def test_labels_that_the_model_does_not_have_are_said(said: Callable[..., str], tmp_path: Path) -> None:
+    quick = (*LIGHT, "--method", "none", "--out")
+    (tmp_path / "labels.csv").write_text("file,label\nmine.png,crack\n")
+    (tmp_path / "mine.png").write_bytes(FRACTURE.read_bytes())
+    assert (
+        "            demo-xray has none of the labels of mine.png: they are crack, its classes normal, simple "
+        "fracture, comminuted fracture. Choose another model, or rename the labels exactly as the classes. What is "
+        "probed all the same is what it predicts, right or wrong.\n"
+    ) in said("--image", tmp_path / "mine.png", *quick, tmp_path / "one")
+    (tmp_path / "labels.csv").write_text("file,label\nmine.png,crack\nother.png,normal\n")
+    (tmp_path / "other.png").write_bytes((SAMPLES / "xray_normal_1.png").read_bytes())
+    assert (
+        "            1 picture is labelled crack, which demo-xray does not have (first: line 2, mine.png). "
+        "It is left out of its accuracy.\n"
+    ) in said("--data", tmp_path, *quick, tmp_path / "two")
+    assert "does not have" not in said("--image", FRACTURE, *quick, tmp_path / "three")
+
+
 def test_several_probes_give_a_record_each_and_a_page_on_all(said: Callable[..., str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     said(*TWO, "--model", "demo-face", "--probe", "brightness,contrast", "--set", "steps=2", "--out", out)

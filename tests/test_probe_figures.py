@@ -26,10 +26,12 @@ from tests.findings_made import (
 from xai_core import probe_figures
 from xai_core.colours import overlay, scale_of
 from xai_core.figures import png
+from xai_core.finding_panels import panels
+from xai_core.group_panels import MOST_ROWS
+from xai_core.group_statistics import adjusted, rate_differences
 from xai_core.probe_panels import (
     ANY,
     HOLLOW_SAYS,
-    MOST_ROWS,
     PALE_SAYS,
     SIGNS,
     UNCORRECTED_SAYS,
@@ -41,7 +43,6 @@ from xai_core.probe_panels import (
     in_words,
     p_said,
     p_words,
-    panels,
     span_of,
 )
 from xai_core.records import Finding, Table
@@ -233,7 +234,7 @@ def test_values_that_are_no_probabilities_are_not_forced_between_zero_and_one() 
 
 def test_two_methods_of_one_name_are_told_apart() -> None:
     methods = ({"name": "grad_cam", "layer": "a"}, {"name": "grad_cam", "layer": "b"})
-    finding = dose_finding(methods=("grad_cam 1", "grad_cam 2"))
+    finding = dose_finding(methods=("grad_cam (layer=a)", "grad_cam (layer=b)"))
     lines = panels(dataclasses.replace(finding, methods=methods))[2]
     assert isinstance(lines, Lines)
     assert [line.name for line in lines.lines] == ["Grad-CAM (layer=a)", "Grad-CAM (layer=b)"]
@@ -263,6 +264,25 @@ def test_the_difference_that_could_have_been_found_is_a_pale_band_around_zero() 
     low, high = axes.get_xlim()
     assert low < -16
     assert high > 25  # the upper end of the largest difference
+
+
+def test_rates_that_are_the_same_for_all_pictures_have_no_band_of_what_a_test_would_have_found() -> None:
+    """No error in either group: there is an interval, and a size that could be found in such sets, but no test."""
+    errors, in_group = np.zeros((40, 1)), np.arange(40) < 12
+    [one] = adjusted(rate_differences(errors, in_group, 3))
+    assert one.p is None
+    assert one.detectable is not None
+    lines = group_finding().tables["differences"].lines()
+    lines[1] |= {"difference": 0.0, "difference_low": 100 * (one.low or 0), "difference_high": 100 * (one.high or 0)}
+    lines[1] |= {"p": one.p, "p_adjusted": one.p_adjusted, "detectable": 100 * one.detectable, "note": one.note}
+    finding = with_table(group_finding(), "differences", lines)
+    axes = probe_figures.charts(finding)["chart"].axes[0]
+    assert [(patch.get_x(), patch.get_width()) for patch in axes.patches] == [(-16, 32)]  # of the other group alone
+    assert axes.get_xlim()[1] < 46  # 100 * detectable
+    assert spans(axes)[1] == (lines[1]["difference_low"], lines[1]["difference_high"])
+    assert sum(shape.type == "rect" for shape in probe_plots.chart(finding)[0].figure.layout.shapes) == 1
+    alone = with_table(finding, "differences", lines[1:])
+    assert PALE_SAYS not in footnotes([one for one in panels(alone) if isinstance(one, Forest)][:1])
 
 
 def test_p_values_are_said_in_words_with_the_number_of_tests() -> None:
@@ -315,6 +335,11 @@ def difference(value: float | None, reach: float, p: float | None, **rest: Any) 
         (difference(None, 0, None, note="no picture"), 5, "no picture"),
         (difference(None, 0, None), 5, "undefined"),
         (difference(9, 20, 0.03, note="no ratio: the reference has 0"), 5, "p = 0.03 of 5 tests"),
+        (
+            {**difference(9, 0, 0.03, note="neither varies"), "difference_low": None, "difference_high": None},
+            5,
+            "p = 0.03 of 5 tests; neither varies",
+        ),
     ],
 )
 def test_an_interval_without_zero_is_never_beside_no_difference_found(

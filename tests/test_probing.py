@@ -14,12 +14,12 @@ import pytest
 import xai_core as xai
 from tests.conftest import photograph, png_of
 from tests.small_run import write_run
-from xai_core.cases import read_cases
+from xai_core.cases import read_cases, unknown_labels
 from xai_core.errors import Cancelled, PictureError, SettingError, UnsupportedError
 from xai_core.models import Model
 from xai_core.probes import Asking, Found, Probe, Subject
-from xai_core.probing import cost, named, probe
-from xai_core.records import Case, Image, ProbeKind, Table
+from xai_core.probing import cost, named, probe, said_of_labels
+from xai_core.records import Case, Image, ProbeKind, Table, Target
 from xai_core.runs import open_run
 
 
@@ -179,7 +179,10 @@ def test_the_target_that_is_asked_about_is_explained_whatever_is_predicted(cnn: 
             predicted = xai.predict(cnn, image).top(1)[0][0]
             assert e.target.label == (predicted if wanted is None else "class 1")
 
-        probe(cnn, image, Asks(ask=ask), target=wanted)
+        finding = probe(cnn, image, Asks(ask=ask), target=wanted)
+        assert finding.target == (None if wanted is None else Target(1, "class 1"))
+    contrast = Target(0, "", "contrast", 2)
+    assert probe(cnn, image, Asks(), target=contrast).target == Target(0, "class 0", "contrast", 2, "class 2")
 
 
 def test_random_numbers_of_a_picture_depend_on_it_and_the_seed_and_on_nothing_else(
@@ -247,6 +250,20 @@ def test_mistakes_are_sentences(cnn: Model, image: Image) -> None:
         probe(cnn, image, "brightnes")
     with pytest.raises(SettingError, match="Brightness: strongest=5 is not allowed"):
         probe(cnn, image, "brightness", strongest=5)
+
+
+def test_of_labels_that_the_model_does_not_have_something_is_said_where_one_is_predicted(
+    cnn: Model, folder: Path
+) -> None:
+    cases = read_cases(folder)
+    assert said_of_labels(cnn, cases) == []
+    (folder / "labels.csv").write_text("file,label\nanna.png,class 0\nbert.png,cat\n")
+    assert said_of_labels(cnn, read_cases(folder)) == unknown_labels(read_cases(folder), cnn.labels, cnn.name) != []
+    (folder / "labels.csv").write_text("file,label\nbert.png,cat\n")
+    [sentence] = said_of_labels(cnn, read_cases(folder))
+    assert sentence.endswith("exactly as the classes. What is probed all the same is what it predicts, right or wrong.")
+    several = xai.wrap_model(cnn.module, labels=cnn.labels, input_size=(3, 32, 32), task="multi label")
+    assert said_of_labels(several, read_cases(folder)) == []
 
 
 def test_a_cancelled_probe_leaves_nothing(cnn: Model, images: list[Image]) -> None:

@@ -152,13 +152,13 @@ def test_a_network_that_reads_one_corner_is_exposed_by_what_lies_there() -> None
     there = probe(model, subjects(free=TOP_LEFT), "shortcut", None, **asked)
     assert used(there) == {"marker_l", "marker_r"}
     assert not undecided(there)
-    assert there.sentences[0] == "hand-set uses 2 of 4 artefacts: Letter L and Letter R."
+    assert there.sentences[0].startswith("hand-set uses 2 of 4 artefacts: Letter ")
     elsewhere = probe(model, subjects(free=BOTTOM_RIGHT), "shortcut", None, **asked)
     assert not used(elsewhere)
     assert not undecided(elsewhere)
     assert rows(elsewhere)["marker_r"]["change"] == 0
     assert rows(elsewhere)["marker_r"]["p"] == 1
-    assert elsewhere.sentences[0] == "hand-set is not found to use any of 4 artefacts."
+    assert elsewhere.sentences[0] == "hand-set is not found to use any of 4 artefacts, n = 12."
 
 
 def test_a_network_that_reads_the_left_half_is_not_moved_by_what_lies_on_the_right() -> None:
@@ -373,13 +373,40 @@ def test_pictures_that_are_too_few_for_any_answer_get_none() -> None:
 def test_what_is_decided_and_what_is_not_is_told_apart_in_the_first_sentence() -> None:
     still, one_in_twelve = [pair([0, 0], [0, 0])] * 12, [pair([0, 0], [5, 0])] + [pair([0, 0], [0, 0])] * 11
     said = told(Pairs("a", "Ruler", pairs=still), Pairs("b", "Pen mark", pairs=one_in_twelve))
-    assert said[0] == "hand-set is not found to use 1 of 2 artefacts; not decided: Pen mark."
+    assert said[0] == "hand-set is not found to use 1 of 2 artefacts, n = 12; not decided: Pen mark."
     assert "less than 5, and as far as 12 pictures tell, fewer than 23 % of all by more than that." in said[1]
     skipped = Pairs("c", "Glasses")
     skipped.skipped["the eyes are closed"] = 12
     said = told(Pairs("a", "Ruler", pairs=still), skipped)
-    assert said[0] == "hand-set is not found to use any of the 1 artefact that could be planted."
+    assert said[0] == "hand-set is not found to use any of the 1 artefact that could be planted, n = 12."
     assert "Glasses: not planted in 12 of 12 pictures, where the eyes are closed." in said
+
+
+def test_the_first_sentence_names_the_largest_effect_first_and_says_what_it_does_not_show() -> None:
+    """By hand: 0.5 to 0.7 is 20 points and to 0.4 is 10, in all pictures alike, so intervals have no width."""
+    half, more, less = (np.log([share, 1 - share]) for share in (0.5, 0.7, 0.4))
+    given = [
+        Pairs("a", "Ruler", pairs=[pair(half, less)] * 12),
+        Pairs("b", "Pen mark", pairs=[pair(half, half)] * 12),
+        Pairs("c", "Colour cast", pairs=[pair(half, more)] * 11),
+    ]
+    said = told(*given)
+    caveat = "does not say that the model learned to read {}: what was never in its pictures may merely disturb it."
+    assert said[0] == (
+        "hand-set uses 2 of 3 artefacts: Colour cast (20 points, 95 % interval 20 to 20; 0 of 11 decisions flip) and "
+        "Ruler (10 points, 10 to 10; 12 of 12 decisions flip). "
+        f"That they move the prediction {caveat.format('them')} "
+        "By chance alone, any of 3 tests would say used in 5 % of such sets at most."
+    )
+    assert said[-1] == "Not used leaves room for an artefact that moves fewer than 25 % of pictures."
+    many = told(*(Pairs(name, f"Ruler {name}", pairs=[pair(half, more)] * 12) for name in "abcde"))
+    assert many[0].count("interval") == 1
+    assert many[0].count("decisions flip") == 3
+    assert "decisions flip), Ruler d and Ruler e. That they move" in many[0]
+    alone = told(given[0])
+    assert f"That it moves the prediction {caveat.format('it')} By chance alone, the test would say used" in alone[0]
+    assert not any("leaves room" in sentence for sentence in alone)
+    assert told(given[1], Pairs("d", "Ruler", pairs=given[1].pairs[:11]))[0].endswith(" 2 artefacts, n = 11 to 12.")
 
 
 A, B, C = np.log([0.9, 0.05, 0.05]), np.log([0.05, 0.9, 0.05]), np.log([0.05, 0.05, 0.9])

@@ -607,7 +607,7 @@ def in_a_process(code: str, *words: object) -> subprocess.Popen[str]:
 
 
 def said_by(process: subprocess.Popen[str]) -> Any:
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     return json.loads(out)
 

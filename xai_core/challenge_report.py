@@ -15,13 +15,14 @@ from xai_core.methods import Method
 from xai_core.models import Model
 from xai_core.records import Table
 from xai_core.score_table import number
-from xai_core.statistics import Mean, mean_of
+from xai_core.statistics import LEVEL, Mean, mean_of
 
 if TYPE_CHECKING:
     from xai_core.probes.shortcut import Shortcut
 
 TOLD = {True: "used", False: "not used", None: "not decided"}
 POINTS = "points"
+SIZED = 3  # of the artefacts that are used, whose size the first sentence says
 MOST_CLASSES = 3  # that flips are counted to, one by one
 
 
@@ -189,33 +190,57 @@ def sentences_of(
     """The answer first, then every artefact, and what else there is to know; `marked` pictures had a marker."""
     unit = _unit(answers)
     return [
-        _headline(str(model.identity["name"]), answers, len(asked)),
+        _headline(str(model.identity["name"]), answers, len(asked), unit),
         *(_told(model, probe, one, unit, len(answers)) for one in answers),
         *_skipped(asked),
         *_replaced(marked, asked),
         *_disagreeing([one for one in answers if not one.about.taken_out], probe),
         *_power(answers, unit, probe),
-        "Used means that the artefact alone moves the prediction. Whether the model learned it from its pictures or is "
-        "merely disturbed by it, this does not tell. Not used leaves room for an artefact that moves fewer than "
-        f"{100 * RARE:.0f} % of pictures.",
+        *_room(answers),
     ]
 
 
-def _headline(model: str, answers: Sequence[Answer], asked: int) -> str:
-    planted = [one for one in answers if not one.about.taken_out]
-    used, unused, open_ = ([one.about.label for one in planted if one.used is wanted] for wanted in (True, False, None))
-    count = len(planted)
+def _headline(model: str, answers: Sequence[Answer], asked: int, unit: str) -> str:
+    """What is used, the largest effect first, and what that does not say: it is read without the others."""
+    planted = sorted((one for one in answers if not one.about.taken_out), key=_size, reverse=True)
+    used, unused, open_ = ([one for one in planted if one.used is wanted] for wanted in (True, False, None))
+    count, fewest, most = len(planted), *(end(one.change.n for one in planted) for end in (min, max))
     of = _counted(count, "artefact") if count == asked else f"the {_counted(count, 'artefact')} that could be planted"
     if not used and not unused:
-        most, needed = max(one.change.n for one in planted), _needed(len(answers))
         few = most < pictures_needed(len(answers))
-        why = f"cannot be decided with {_counted(most, 'picture')}: {needed} or more are needed"
+        why = f"cannot be decided with {_counted(most, 'picture')}: {_needed(len(answers))} or more are needed"
         return f"Whether {model} uses any of {of} {why if few else 'is not decided'}."
+    left = f"; not decided: {listed([one.about.label for one in open_])}" if open_ else ""
     if used:
-        said = f"{model} uses {len(used)} of {of}: {listed(used)}"
-    else:
-        said = f"{model} is not found to use {len(unused) if open_ else 'any'} of {of}"
-    return f"{said}; not decided: {listed(open_)}." if open_ else f"{said}."
+        named = [
+            f"{one.about.label} ({_effect(one, unit, '95 % interval ' * (one is used[0]))})" for one in used[:SIZED]
+        ]
+        named += [one.about.label for one in used[SIZED:]]
+        return f"{model} uses {len(used)} of {of}: {listed(named)}{left}. {_caveat(used, len(answers))}"
+    n = f"{fewest} to {most}" if fewest < most else str(most)
+    return f"{model} is not found to use {len(unused) if open_ else 'any'} of {of}, n = {n}{left}."
+
+
+def _size(one: Answer) -> float:
+    return one.change.mean or 0.0
+
+
+def _effect(one: Answer, unit: str, what: str) -> str:
+    low, high = one.change.low, one.change.high
+    ends = "" if low is None or high is None else f", {what}{_points(low)} to {_points(high)}"
+    flips = sum(bool(pair.flipped) for pair in one.about.pairs)
+    n = f"n = {one.change.n}" if one.flips is None else f"{flips} of {one.change.n} decisions flip"
+    return f"{_points(_size(one))} {unit}{ends}; {n}"
+
+
+def _caveat(used: Sequence[Answer], tests: int) -> str:
+    they, them = ("it moves", "it") if len(used) == 1 else ("they move", "them")
+    any_of = f"any of {tests} tests" if tests > 1 else "the test"
+    return (
+        f"That {they} the prediction does not say that the model learned to read {them}: what was never in its "
+        f"pictures may merely disturb it. By chance alone, {any_of} would say used in {100 * LEVEL:.0f} % of such "
+        "sets at most."
+    )
 
 
 def _needed(tests: int) -> int:
@@ -341,6 +366,11 @@ def _disagreeing(answers: Sequence[Answer], probe: Shortcut) -> Iterator[str]:
         if len(cells) > open_:
             undecided = f", and {open_} more {'are' if open_ > 1 else 'is'} not decided" if open_ else ""
             yield sentence.format(f"{cells.count(not used)} of {_counted(len(cells) - open_, 'case')}{undecided}")
+
+
+def _room(answers: Sequence[Answer]) -> Iterator[str]:
+    if any(one.used is False for one in answers):
+        yield f"Not used leaves room for an artefact that moves fewer than {100 * RARE:.0f} % of pictures."
 
 
 def _power(answers: Sequence[Answer], unit: str, probe: Shortcut) -> Iterator[str]:

@@ -12,6 +12,7 @@ from scipy.stats import binom
 from xai_core.map_shift import NUMBERS, Shift
 from xai_core.probes import Asking, Perturbation
 from xai_core.records import Table, Target
+from xai_core.score_table import method_names
 from xai_core.statistics import CONFIDENCE, Mean, mean_of, share_of
 
 
@@ -175,12 +176,6 @@ def _spread(column: str, found: Mean) -> dict[str, float | None]:
     return {column: found.mean, f"{column}_low": low, f"{column}_high": high}
 
 
-def _method_names(asking: Asking) -> list[str]:
-    """What each method is called in tables: its key, and its place where several bear the same."""
-    names = [method.name for method in asking.methods]
-    return [name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names, 1)]
-
-
 def _dose_lines(asking: Asking, responses: Sequence[Response]) -> Iterator[dict[str, Any]]:
     for step, first in enumerate(responses[0].answers):
         answers = [one.answers[step] for one in responses]
@@ -199,7 +194,7 @@ def _dose_lines(asking: Asking, responses: Sequence[Response]) -> Iterator[dict[
             line |= {**_spread("flip_rate", rate), "n_flip": len(answers)}
         if not asking.methods:
             yield line
-        for place, name in enumerate(_method_names(asking)):
+        for place, name in enumerate(method_names(asking.methods)[0]):
             shifts = [one.shifts[place] for one in answers]
             found = {column: mean_shift(shifts, column, asking.seed) for column in NUMBERS}
             cells = {key: cell for column, mean in found.items() for key, cell in _spread(column, mean).items()}
@@ -250,6 +245,6 @@ def _picture_lines(asking: Asking, responses: Sequence[Response]) -> Iterator[di
             }
             if not answer.shifts:
                 yield line
-            for name, shift in zip(_method_names(asking), answer.shifts, strict=True):
+            for name, shift in zip(method_names(asking.methods)[0], answer.shifts, strict=True):
                 numbers = {column: getattr(shift, column) for column in NUMBERS}
                 yield {**line, "method": name, **numbers, "why": " ".join(dict.fromkeys(shift.why.values()))}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xai_core.records import Finding, Frame, Passes, Table
+from xai_core.records import Finding, Frame, Passes, Table, Target, plain
 from xai_core.seal import Damage, check_png, map_shape
 from xai_core.spreadsheet import csv_text
 
@@ -44,44 +44,49 @@ def files_of(finding: Finding) -> Iterator[tuple[str, bytes]]:
 
 def fields_of(finding: Finding) -> dict[str, Any]:
     """What the manifest says of a finding."""
-    return {
-        "model": finding.model,
-        "probe": finding.probe,
-        "methods": list(finding.methods),
-        "pictures": list(finding.pictures),
-        "sentences": list(finding.sentences),
-        "seed": finding.seed,
-        "seconds": finding.seconds,
-        "passes": finding.passes.__dict__,
-        "note": finding.note,
-        "reviewer": finding.reviewer,
-    }
+    return {**_asked(finding), "note": finding.note, "reviewer": finding.reviewer}
 
 
 def finding_of(manifest: Mapping[str, Any], content: Content) -> Finding:
     """What was saved. Raises Damage for a file that is not as it was, KeyError, TypeError or ValueError for others."""
+    asked = {  # read before any file, so that what is wrong here is put down to the manifest
+        "probe": manifest["probe"],
+        "model": manifest["model"],
+        "methods": tuple(manifest["methods"]),
+        "pictures": tuple(manifest["pictures"]),
+        "sentences": sentences_of(manifest["sentences"]),
+        "target": _target(manifest.get("target")),  # findings were first saved without it
+        "seed": manifest["seed"],
+        "seconds": float(manifest["seconds"]),
+        "passes": Passes(**manifest["passes"]),
+        "note": str(manifest["note"]),
+        "reviewer": str(manifest.get("reviewer", "")),
+        "manifest": manifest,
+    }
     try:
         said = json.loads(content(FINDING))
     except RecursionError:
         raise ValueError("nested too deep") from None
     return Finding(
-        probe=manifest["probe"],
+        **asked,
         kind=said["kind"],
-        model=manifest["model"],
-        methods=tuple(manifest["methods"]),
-        pictures=tuple(manifest["pictures"]),
-        sentences=sentences_of(manifest["sentences"]),
         tables=tables_of(said["tables"]),
-        frames=tuple(_frame(number, one, content) for number, one in enumerate(said["frames"], 1)),
         left_out=sentences_of(said["left_out"]),
         notes=sentences_of(said["notes"]),
-        seed=manifest["seed"],
-        seconds=float(manifest["seconds"]),
-        passes=Passes(**manifest["passes"]),
-        note=str(manifest["note"]),
-        reviewer=str(manifest.get("reviewer", "")),
-        manifest=manifest,
+        frames=tuple(_frame(number, one, content) for number, one in enumerate(said["frames"], 1)),
     )
+
+
+def _target(said: Any) -> Target | None:
+    """Raises TypeError or ValueError for what describes no target."""
+    if said is None:
+        return None
+    target = Target(**said)
+    numbers = [target.index] if target.against is None else [target.index, target.against]
+    texts = target.label, target.against_label
+    if not all(type(one) is int for one in numbers) or not all(isinstance(one, str) for one in texts):
+        raise TypeError("a class is a number and a label")
+    return target
 
 
 def tables_of(said: Mapping[str, Any]) -> dict[str, Table]:
@@ -109,10 +114,22 @@ def sentences_of(given: Any) -> tuple[str, ...]:
 
 def finding_json(finding: Finding) -> str:
     """A finding for other programs: what it asked, what it found, and every table. Without pixels."""
-    about = {"probe": dict(finding.probe), "model": dict(finding.model), "methods": [*map(dict, finding.methods)]}
-    said = {"pictures": finding.pictures, "sentences": finding.sentences, "seed": finding.seed}
-    said |= {"seconds": finding.seconds, "passes": finding.passes.__dict__}
-    return json.dumps({**about, **said, **json.loads(_json(finding))}, indent=1, allow_nan=False)
+    return json.dumps({**_asked(finding), **json.loads(_json(finding))}, indent=1, allow_nan=False)
+
+
+def _asked(finding: Finding) -> dict[str, Any]:
+    """What was asked and answered, but for its tables."""
+    return {
+        "probe": dict(finding.probe),
+        "model": dict(finding.model),
+        "methods": [*map(dict, finding.methods)],
+        "pictures": list(finding.pictures),
+        "sentences": list(finding.sentences),
+        "target": finding.target and plain(finding.target),
+        "seed": finding.seed,
+        "seconds": finding.seconds,
+        "passes": plain(finding.passes),
+    }
 
 
 def _json(finding: Finding) -> bytes:

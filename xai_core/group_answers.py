@@ -13,11 +13,10 @@ import numpy as np
 from xai_core.checkpoints import printable
 from xai_core.classification import right_or_wrong
 from xai_core.errors import SettingError
-from xai_core.methods import METHODS
 from xai_core.probes import Asking, Look, Subject
 from xai_core.records import Table
 from xai_core.regions import regions_of
-from xai_core.score_table import row_names
+from xai_core.score_table import method_names
 from xai_core.statistics import LEVEL, mean_of, share_of
 from xai_core.truth import mass_inside
 
@@ -91,18 +90,6 @@ class Measured:
     areas: Mapping[str, float]
 
 
-def method_names(asking: Asking) -> list[str]:
-    """What each method is called in tables: its key, and its place where several bear the same."""
-    names = [method.name for method in asking.methods]
-    return [name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names, 1)]
-
-
-def method_labels(asking: Asking) -> dict[str, str]:
-    """What each of `method_names` is called in sentences."""
-    labels = row_names([method.to_dict() for method in asking.methods], METHODS)[1]
-    return dict(zip(method_names(asking), labels, strict=True))
-
-
 def measure(asking: Asking, subject: Subject, decision: Decision, find_faces: bool) -> Measured:
     """Ask the model about one picture."""
     look, labels = asking.original(subject), asking.model.labels
@@ -130,7 +117,7 @@ def measure(asking: Asking, subject: Subject, decision: Decision, find_faces: bo
 def _shares(
     asking: Asking, look: Look, regions: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[tuple[str, str], float | None]]:
-    for method, explanation in zip(method_names(asking), look.maps, strict=True):
+    for method, explanation in zip(method_names(asking.methods)[0], look.maps, strict=True):
         for name, region in regions.items():
             flat = explanation is None or explanation.flat
             yield (method, name), None if flat or explanation is None else mass_inside(explanation.values, region)
@@ -166,7 +153,7 @@ class Divided:
     def looked(self) -> list[tuple[str, str]]:
         """Every method with every region that any picture has."""
         regions = dict.fromkeys(name for one in self.pictures for name in one.areas)
-        return [(method, region) for method in method_names(self.asking) for region in regions]
+        return [(method, region) for method in method_names(self.asking.methods)[0] for region in regions]
 
     @cached_property
     def selected(self) -> tuple[str, ...]:
@@ -217,7 +204,7 @@ class Divided:
     @cached_property
     def labels(self) -> dict[str, str]:
         """What methods are called on a screen, by their keys."""
-        return method_labels(self.asking)
+        return dict(zip(*method_names(self.asking.methods), strict=True))
 
     @cached_property
     def shares(self) -> np.ndarray:

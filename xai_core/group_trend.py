@@ -57,13 +57,16 @@ def along(asking: Asking, probe: ExpressionIntensity) -> Found:
             f"needs {probe.smallest} pictures or more that differ. Give others."
         )
     edges = equal_parts(numbers, probe.buckets)
-    names = band_names(edges) if probe.column else band_names(sorted({round(edge, 3) for edge in edges}), " %")
+    unit, ends = ("", (numbers.min(), numbers.max())) if probe.column else (" %", (0.0, PERCENT))
+    shown = rounded(edges, ends)
+    names = band_names(shown, unit)
     of = np.array([names[int(place)] for place in np.searchsorted(edges, numbers, side="right")], dtype=object)
     filled = tuple(name for name in names if name in of)
     whole = Divided(asking, pictures, of, filled, _called(probe), "", probe.smallest)
     found = _trends(whole, numbers, probe)
+    cuts = [] if shown == edges else [f"{edge:.9g}{unit}" for edge in edges]
     return Found(
-        [*_sentences(whole, found), *_notes(whole, found, probe)],
+        [*_sentences(whole, found), *_notes(whole, found, probe, cuts)],
         {
             "rates": whole.rate_table(),
             "regions": whole.region_table(),
@@ -72,6 +75,16 @@ def along(asking: Asking, probe: ExpressionIntensity) -> Found:
         },
         pictures=[one.subject.image.sha256 for one in pictures],
     )
+
+
+def rounded(edges: Sequence[float], ends: Sequence[float]) -> list[float]:
+    """Edges with as few decimals as keep each nearer to itself than a tenth of the way to the next edge or end."""
+    shown = []
+    for edge in edges:
+        apart = min(abs(edge - other) for other in {*edges, *ends} - {edge})
+        tries = (round(edge, decimals) for decimals in range(16))
+        shown.append(next((one for one in tries if abs(one - edge) <= apart / 10), edge))
+    return shown
 
 
 def _called(probe: ExpressionIntensity) -> str:
@@ -218,7 +231,10 @@ def _not_found(whole: Divided, family: Mapping[Key, Trend], maps: bool) -> Itera
         yield f"Not tested: {listed([f'{listed(what, MOST_SAID)} ({reason})' for reason, what in why.items()])}."
 
 
-def _notes(whole: Divided, found: Mapping[Key, Trend], probe: ExpressionIntensity) -> Iterator[str]:
+def _notes(
+    whole: Divided, found: Mapping[Key, Trend], probe: ExpressionIntensity, cuts: Sequence[str]
+) -> Iterator[str]:
+    """What else there is to know; `cuts` are the exact borders of buckets where their names are rounded."""
     if all(one.right is None for one in whole.pictures):
         yield "No picture has a label that the model could be right about, so there are no errors to compare."
     if probe.column:
@@ -226,6 +242,7 @@ def _notes(whole: Divided, found: Mapping[Key, Trend], probe: ExpressionIntensit
     else:
         yield "Pictures are ordered by the model's own probability of the explained class, not by what they show."
     sizes: Sequence[str] = [f"{name} (n = {whole.sizes[name]})" for name in whole.groups]
-    yield f"Buckets: {listed(sizes)}. Trends are over pictures, not buckets."
+    exact = f" These borders are rounded: pictures are cut at {listed(cuts)}." if cuts else ""
+    yield f"Buckets: {listed(sizes)}.{exact} Trends are over pictures, not buckets."
     families = [words for maps, family in _families(found) if (words := _corrected(family, maps))]
     yield corrections(families)

@@ -121,6 +121,13 @@ def is_safe_name(name: str) -> bool:
     return NAME.fullmatch(name) is not None
 
 
+def is_architecture(name: str) -> bool:
+    """Whether timm has the architecture of this name. Which of its weights a tag behind it names is not asked."""
+    import timm
+
+    return bool(timm.is_model(name))
+
+
 # the demo models ----------------------------------------------------------------------------------------------------
 
 
@@ -239,18 +246,17 @@ def _check_architecture(name: str) -> None:
 
     import timm
 
+    if name.startswith(("hf-hub:", "hf_hub:")):
+        return
+    if not is_architecture(name):
+        near = difflib.get_close_matches(name, [*demo_models(), *own_models(), *timm.list_models()], n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "See `timm.list_models()`."
+        raise ModelError(f"No model is called {name!r}: it is neither a demo model nor a timm architecture. {hint}")
     base, _, tag = name.partition(".")
-    if name.startswith(("hf-hub:", "hf_hub:")) or (timm.is_model(base) and not tag):
-        return
-    if timm.is_model(base) and name in (known := timm.list_pretrained(f"{base}.*")):
-        return
-    if timm.is_model(base):
+    if tag and name not in (known := timm.list_pretrained(f"{base}.*")):
         raise ModelError(
             f"{base} has no weights called {tag!r}. It has {', '.join(n.partition('.')[2] for n in known)}."
         )
-    near = difflib.get_close_matches(name, [*demo_models(), *own_models(), *timm.list_models()], n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "See `timm.list_models()`."
-    raise ModelError(f"No model is called {name!r}: it is neither a demo model nor a timm architecture. {hint}")
 
 
 def create(name: str, seed: int = 0, **settings: Any) -> nn.Module:

@@ -183,6 +183,8 @@ def _boxes(words: str, cases: CaseSet, chosen: Sequence[Probe]) -> dict[str, Box
 
 
 def _asked(network: Model, cases: CaseSet) -> Iterator[str]:
+    from xai_core.probing import said_of_labels
+
     count = len(cases.cases)
     yield f"Data        {cases.name}: {count:,} picture{'s' if count > 1 else ''}"
     yield from (f"            {sentence}" for sentence in cases.said)
@@ -190,6 +192,7 @@ def _asked(network: Model, cases: CaseSet) -> Iterator[str]:
     yield f"Model       {network.name} on {network.device}"
     if notice := network.identity.get("notice"):
         yield f"            {str(notice).replace('Random weights', 'RANDOM WEIGHTS')}"
+    yield from (f"            {sentence}" for sentence in said_of_labels(network, cases))
 
 
 def _said(one: Probe, finding: Finding, cases: CaseSet) -> Iterator[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from xai_core.canvas import ACCENT, ALARM, FONT, GREY, INK, PALE, Canvas, clean, percent
 from xai_core.charts import line_key, overhang, plain_axes, rise, slanted, stroke
 from xai_core.colours import default_colour_map, overlay, scale_of
+from xai_core.finding_panels import panels
 from xai_core.methods import METHODS
 from xai_core.probe_panels import (
     ANY,
@@ -28,7 +29,6 @@ from xai_core.probe_panels import (
     Row,
     footnotes,
     method_labels,
-    panels,
     span_of,
 )
 from xai_core.probes import PROBES
@@ -454,7 +454,7 @@ def _head(finding: Finding, width: float) -> Head:
     label = PROBES[name].label if name in PROBES else name
     n = len(finding.pictures)
     title = f"{label}: {finding.model.get('name', 'model')}, {'one picture' if n == 1 else f'{n} pictures'}"
-    answer = fitted(finding.sentences[0], width - 2 * LEFT, 8.5, 4)
+    answer = fitted(finding.sentences[0], width - 2 * LEFT, 8.5, 7)
     notice = clean(str(finding.model.get("notice", "")), 90)
     return Head(clean(title, 78), notice, answer, 0.62 + (0.2 if notice else 0) + 0.17 * len(answer))
 

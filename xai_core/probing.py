@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai_core.cases import CaseSet, read_cases
+from xai_core.cases import CaseSet, read_cases, unknown_labels
 from xai_core.errors import AuditError, PictureError, SettingError, UnsupportedError
 from xai_core.images import read_image
 from xai_core.methods import METHODS, Method
 from xai_core.models import Model
 from xai_core.pipeline import SEEDS, MethodSpec, TargetSpec, cost_of, explain_many, resolve_target
 from xai_core.probes import PROBES, Box, Found, Look, Probe, Subject
-from xai_core.records import Case, Explanation, Finding, Image, Prediction, Target
+from xai_core.records import TASKS, Case, Explanation, Finding, Image, Prediction, Target
 from xai_core.truth import fitted_mask
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def probe(
         frames=tuple(found.frames),
         left_out=tuple(asking.left),
         notes=tuple(asking.noted),
+        target=asking.target,
         seed=seed,
         seconds=time.perf_counter() - start,
         passes=door.sent,
@@ -105,6 +106,16 @@ def _found(chosen: Probe, asking: _Asking) -> Found:
 def cost(model: Model, chosen: Probe, methods: Sequence[Method], pictures: int) -> int:
     """About how many pictures go through the network."""
     return chosen.cost(pictures, cost_of(model, methods) if methods else 1)
+
+
+def said_of_labels(model: Model, cases: CaseSet) -> list[str]:
+    """What is to be said of labels that the model does not have. Probes are asked all the same: most need none."""
+    if model.identity["task"] != TASKS[0]:
+        return []
+    try:
+        return unknown_labels(cases, model.labels, model.name)
+    except SettingError as error:
+        return [f"{error} What is probed all the same is what it predicts, right or wrong."]
 
 
 def named(sentence: str, names: Sequence[str]) -> str:

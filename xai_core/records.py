@@ -489,8 +489,9 @@ class Finding:
 
     `probe` and each of `methods` are names and settings. `pictures` are the sha256 of those that were asked about, in
     the order of the set; tables number pictures by their place in it, from 1. `left_out` says which were not, and why,
-    `notes` what is missing of others. `passes` went through the network. `manifest` is empty until the finding has been
-    saved. `reviewer` is who looked.
+    `notes` what is missing of others. `target` was explained, or where it is None, of each picture the class predicted
+    on the original. `passes` went through the network. `manifest` is empty until the finding has been saved. `reviewer`
+    is who looked.
     """
 
     probe: Mapping[str, Any]
@@ -503,6 +504,7 @@ class Finding:
     frames: tuple[Frame, ...] = ()
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    target: Target | None = None
     seed: int = 0
     seconds: float = 0.0
     passes: Passes = Passes()

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from xai_core.agreement import overlaps, rank_correlations
-from xai_core.methods import METHODS
+from xai_core.methods import METHODS, Method
 from xai_core.metrics import METRICS, Measured
 from xai_core.records import Better, Curve, Evidence, Explanation, Score
 from xai_core.statistics import Friedman, friedman, holm, mean_of, ranks_of
@@ -331,6 +331,11 @@ def row_names(specs: Sequence[Mapping[str, Any]], registry: Any) -> tuple[list[s
         names.append(f"{spec['name']} ({own})" if own else str(spec["name"]))
         labels.append(f"{registry[spec['name']].label} ({own})" if own else registry[spec["name"]].label)
     return names, labels
+
+
+def method_names(methods: Sequence[Method]) -> tuple[list[str], list[str]]:
+    """`row_names` of methods."""
+    return row_names([method.to_dict() for method in methods], METHODS)
 
 
 def _column(metric: Mapping[str, Any], name: str, label: str, down: Sequence[Sequence[Found | None]]) -> Column:

@@ -34,6 +34,7 @@ from xai_core.pipeline import resolve_target
 from xai_core.probes import Asking, Found, Look, Subject
 from xai_core.records import Frame, Image, Table
 from xai_core.regions import EVIDENCE
+from xai_core.score_table import method_names
 from xai_core.statistics import LEVEL, POWER, Mean, holm, mean_of, share_of
 from xai_core.truth import border, mass, seen_by
 
@@ -237,7 +238,7 @@ def _row(asking: Asking, found: Sequence[Around], number: int, region: str, test
     share = mean_of([one.share or 0.0 for one in known], asking.seed)
     without = len(places) - len(known)
     return {
-        "method": asking.methods[number].name,
+        "method": method_names(asking.methods)[0][number],
         "region": _named(found, region),
         **_interval("share", share),
         "null": _mean([one.null for one in known]),
@@ -291,12 +292,12 @@ def _sentences(asking: Asking, found: Sequence[Around], rows: Sequence[dict[str,
         )
     else:
         yield f"The model gives no probabilities, so how far they move without what lies {line['painted']} is not said."
-    for number, method in enumerate(asking.methods):
+    for number, label in enumerate(method_names(asking.methods)[1]):
         own = rows[number * len(REGIONS) : (number + 1) * len(REGIONS)]
         if all(row["share"] is None for row in own):
-            yield f"{method.label} has nothing above zero on any picture, so no share of it lies anywhere."
+            yield f"{label} has nothing above zero on any picture, so no share of it lies anywhere."
             continue
-        yield from (_sentence(method.label, row, tests) for row in own)
+        yield from (_sentence(label, row, tests) for row in own)
     estimated = sum(one.source == ESTIMATED for one in found)
     if estimated:
         yield (
@@ -348,6 +349,7 @@ def _sentence(method: str, row: dict[str, Any], tests: int) -> str:
 
 
 def _lines(asking: Asking, found: Sequence[Around]) -> Iterator[dict[str, Any]]:
+    names = method_names(asking.methods)[0]
     for one in found:
         line = {
             "picture": one.number,
@@ -359,7 +361,7 @@ def _lines(asking: Asking, found: Sequence[Around]) -> Iterator[dict[str, Any]]:
             "flipped": one.flipped,
         }
         yield from (
-            {**line, "method": asking.methods[number].name, "region": _named([one], region), **vars(its)}
+            {**line, "method": names[number], "region": _named([one], region), **vars(its)}
             for (number, region), its in one.places.items()
         )
         if not one.places:

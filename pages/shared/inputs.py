@@ -239,7 +239,7 @@ def model_keys(slot: int) -> Iterator[str]:
 
 def model(visitor: Session, slot: int = 0) -> Chosen:
     """Choose a model and load it. A page that shows several models has a slot for each."""
-    from xai_core.loading import demo_models, is_safe_name
+    from xai_core.loading import demo_models, is_architecture, is_safe_name
 
     key, random_key, task_key = model_keys(slot)
     demos = sorted(
@@ -311,18 +311,17 @@ def model(visitor: Session, slot: int = 0) -> Chosen:
         with place:
             opened = cached.model(name, random, task)
     except ModelError as error:
-        _keep_last(visitor, slot, name, error)
+        if not (is_safe_name(name) and (name in complete or is_architecture(name))):
+            _keep_last(visitor, slot, name, error)
         raise
     visitor.models_shown[slot] = name, random, task
     return Chosen(opened, random, task)
 
 
 def _keep_last(visitor: Session, slot: int, name: str, error: ModelError) -> None:
-    """Where nothing has the name that was typed: say so, and show the model before again, if there was one."""
-    from xai_core.loading import is_safe_name
-
+    """Nothing has the name that was typed: say so, and show the model before again, if there was one."""
     last = visitor.models_shown.get(slot)
-    if last is None or last[0] == name or (is_safe_name(name) and not str(error).startswith("No model is called")):
+    if last is None or last[0] == name:
         return
     visitor.say(f"{error} {last[0]} was kept.")
     visitor.models_back.add(slot)

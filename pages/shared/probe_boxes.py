@@ -9,9 +9,10 @@ import streamlit as st
 
 import xai_core as xai
 from pages.shared import boxes, cached
+from pages.shared.answers import some
 from pages.shared.cached import digest
 from pages.shared.errors import plain
-from pages.shared.probe_pictures import Pictures
+from pages.shared.probe_pictures import SOURCES, Pictures
 from pages.shared.state import Session
 from xai_core.errors import PictureError
 from xai_core.records import Case, Image
@@ -28,17 +29,33 @@ def drawn(visitor: Session, pictures: Pictures, probe: Probe) -> Mapping[str, Bo
     if not part:
         return {}
     if pictures.image is None:
-        if part != PATCH:
-            st.caption(
-                "Of each picture, the part is where the data mark it, else in the first face that is found. Pictures "
-                "without either are left out, which is said. A box is drawn under This picture."
-            )
-        return {}
+        given = _of_uploads(visitor, pictures, part)
+        where = (
+            "The patch is placed in the whole of each picture."
+            if part == PATCH
+            else "Of each picture, the part is where the data mark it, else in the first face that is found. Pictures "
+            "without either are left out, which is said."
+        )
+        drawn = (
+            f"Boxes that you drew under *{SOURCES['this']}* go before that: {some(len(given), 'upload')} of "
+            f"{len(pictures.cases)} {'has' if len(given) == 1 else 'have'} one."
+            if given
+            else f"No box can be drawn here. Choose *{SOURCES['this']}* to draw one; it is used for your uploads alone."
+        )
+        st.caption(f"{where} {drawn}")
+        return given
     image, key = pictures.image, key_of(pictures.image, part)
     with st.container(key="where the probe works"):
         _shown(visitor, image, pictures.cases[0], part, key)
     box = visitor.probing.boxes.get(key)
     return {} if box is None else {image.sha256: box}
+
+
+def _of_uploads(visitor: Session, pictures: Pictures, part: str) -> Mapping[str, Box]:
+    """The boxes that were drawn in pictures that are at hand, by the sha256 of their picture."""
+    images = [one.image for one in pictures.cases if not isinstance(one, Case)]
+    kept = ((image.sha256, visitor.probing.boxes.get(key_of(image, part))) for image in images)
+    return {sha256: box for sha256, box in kept if box is not None}
 
 
 def key_of(image: Image, part: str) -> str:

@@ -14,6 +14,7 @@ from pages.shared.errors import plain
 from pages.shared.inquiry import NO_PICTURES
 from pages.shared.probe_pictures import Pictures
 from pages.shared.state import Session
+from xai_core.errors import SettingError
 from xai_core.registry import settings
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def _settings(
         if field.name == "column":
             found["column"] = _among(key, field, _columns(pictures), needed=name in NEEDS_COLUMN)
         elif field.name == "reference":
-            found["reference"] = _among(key, field, pictures.values(str(found["column"])), free=True)
+            bands = str(state.value(key_of(name, "bands")) or "")
+            found["reference"] = _reference(key, field, pictures, str(found["column"]), bands)
         elif field.name == "positive":
             found["positive"] = _among(key, field, labels)
         elif field.name == "threshold":
@@ -126,12 +128,28 @@ def _settings(
 def _columns(pictures: Pictures) -> list[str]:
     """The columns that hold something; first those that divide the pictures into groups, last those of one value."""
 
-    def sense(column: str) -> int:
-        texts = [text for one in pictures.cases if (text := one.groups.get(column, ""))]
-        kinds = len(set(texts))
-        return 2 if kinds == 1 else 1 if kinds == len(texts) else 0
+    from xai_core.grouping import group_value
 
-    return sorted((one for one in pictures.columns if pictures.values(one)), key=sense)
+    senses = {}
+    for column in pictures.columns:
+        texts = [text.casefold() for one in pictures.cases if (text := group_value(one, column))]
+        if kinds := len(set(texts)):
+            senses[column] = 2 if kinds == 1 else 1 if kinds == len(texts) else 0
+    return sorted(senses, key=senses.__getitem__)
+
+
+def _reference(key: str, field: dataclasses.Field[Any], pictures: Pictures, column: str, bands: str) -> str:
+    """Choose among the groups as the probe makes them; none where it cannot, which it says when it is asked."""
+    from xai_core.grouping import grouping
+    from xai_core.records import Case
+
+    try:
+        groups = grouping([one for one in pictures.cases if isinstance(one, Case)], column, bands)
+    except SettingError:
+        return _among(key, field, [])
+    if given := str(state.value(key) or ""):  # of a link, it may be written otherwise
+        state.put(key, groups.named(given) or "")
+    return _among(key, field, groups.groups, empty="the largest")
 
 
 def _operating(threshold: float, positive: str) -> str:
@@ -145,22 +163,19 @@ def _operating(threshold: float, positive: str) -> str:
 
 
 def _among(
-    key: str, field: dataclasses.Field[Any], offered: Sequence[str], *, free: bool = False, needed: bool = False
+    key: str, field: dataclasses.Field[Any], offered: Sequence[str], *, needed: bool = False, empty: str = NONE
 ) -> str:
-    """Choose a text among those that there are; `free` takes others; empty is a choice, too, unless one is `needed`."""
+    """Choose a text among those that there are; `empty` is a choice, too, unless one is `needed`."""
     options = [*offered] if needed and offered else ["", *offered]
-    if state.value(key) not in options and not (free and state.value(key)):
+    if state.value(key) not in options:
         state.put(key, options[0])
-    if free and state.value(key) not in options:
-        options.append(str(state.value(key)))
     chosen = st.selectbox(
         field.metadata["label"],
         options,
-        format_func=lambda one: one or NONE,
+        format_func=lambda one: one or empty,
         key=key,
         persist_state="session",
         help=field.metadata["help"] or None,
-        accept_new_options=free,
         disabled=not offered,
     )
     return str(chosen or "")

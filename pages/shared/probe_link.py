@@ -53,12 +53,13 @@ def question(one: Finding) -> Question:
     network = Network(said["name"], random, said["task"], layers[0] if layers else "", said["weights_sha256"])
     picture = str(one.pictures[0]) if len(one.pictures) == 1 else ""
     methods = tuple(dict(method) for method in one.methods)
-    return Question(picture=picture, models=(network,), methods=methods, seed=whole(one.seed))
+    target = None if one.target is None else whole(one.target.index)
+    return Question(picture=picture, models=(network,), target=target, methods=methods, seed=whole(one.seed))
 
 
-def words(one: Finding) -> dict[str, list[str]]:
-    """The probe of a saved finding, as the query of a link."""
-    found = {"probe": [str(one.probe["name"])], FROM: ["this" if len(one.pictures) == 1 else "set"]}
+def words(one: Finding, source: str) -> dict[str, list[str]]:
+    """The probe of a saved finding, put to the pictures of a source, as the query of a link."""
+    found = {"probe": [str(one.probe["name"])], FROM: [source]}
     found |= {f"probe.{key}": [str(value)] for key, value in one.probe.items() if key != "name"}
     names = [str(method["name"]) for method in one.methods]
     return found | ({"method": names} if names else {"maps": ["false"]})

@@ -15,7 +15,7 @@ from pages.shared.audit_data import Source
 from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.state import Session
-from xai_core.errors import AuditError, RecordError, SettingError
+from xai_core.errors import AuditError, RecordError
 from xai_core.records import Case, Image
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ SOURCES = {
     "audited": "An audited set",
 }
 KEY, RUN = "probed pictures", "probed run"
+SET = "probe"  # leads the keys of the widgets by which a labelled set is chosen
+OF_RUN = "run "  # how the key of a set begins that was audited
 MOST_SHOWN = 24  # thumbnails
 
 
@@ -51,10 +53,6 @@ class Pictures:
     store: UnitStore | None = None
     image: Image | None = None
     read: CaseSet | None = None
-
-    def values(self, column: str) -> list[str]:
-        """The texts of a column, each once."""
-        return sorted({text for one in self.cases if (text := one.groups.get(column, ""))})
 
 
 def source(visitor: Session) -> str:
@@ -86,7 +84,7 @@ def choose(visitor: Session, source: str, model: str) -> Pictures | None:
     if source == "audited":
         return _audited(visitor)
     with st.container(border=True, key="a labelled set"):
-        _, cases = sets.choose(visitor, visitor.probing.picked, "probe", "The set", inputs.family(model))
+        _, cases = sets.choose(visitor, visitor.probing.picked, SET, "The set", inputs.family(model))
     return None if cases is None else _of_set(cases, f"{visitor.probing.picked.read[0]}", jobs.units())
 
 
@@ -137,21 +135,14 @@ def _of_set(cases: CaseSet, which: str, store: UnitStore | None) -> Pictures:
 
 
 def say_labels(pictures: Pictures, models: Sequence[Model]) -> None:
-    """Say which labels of the set a model does not have. Probes are asked all the same: most need none."""
-    from xai_core.cases import unknown_labels
-    from xai_core.records import TASKS
+    """Say which labels of the set a model does not have."""
+    from xai_core.probing import said_of_labels
 
+    if pictures.read is None:
+        return
     for model in models:
-        if pictures.read is None or model.identity["task"] != TASKS[0]:
-            continue
-        try:
-            for sentence in unknown_labels(pictures.read, model.labels, model.name):
-                st.caption(f":material/warning: {plain(sentence)}")
-        except SettingError as error:
-            st.warning(
-                plain(f"{error} What is probed all the same is what it predicts, right or wrong."),
-                icon=":material/warning:",
-            )
+        for sentence in said_of_labels(model, pictures.read):
+            st.warning(plain(sentence), icon=":material/warning:")
 
 
 def _thumbnails(shown: Sequence[tuple[bytes, str]]) -> None:
@@ -180,7 +171,7 @@ def _audited(visitor: Session) -> Pictures | None:
             st.selectbox("Audited set", list(runs), key=RUN, persist_state="session", on_change=_fit, args=(visitor,))
         )
         run, picked = runs[name], visitor.probing.picked
-        key = f"run {run.folder} {run.facts['started']}"
+        key = f"{OF_RUN}{run.folder} {run.facts['started']}"
         if picked.read[0] != key:
             try:
                 picked.read = key, sets.of_run(run)
@@ -190,7 +181,7 @@ def _audited(visitor: Session) -> Pictures | None:
         if isinstance(found, str):
             st.error(plain(found), icon=":material/error:")
             return None
-        sets.said(found, "probe")
+        sets.said(found, SET)
     return _of_set(found, key, _store(run))
 
 

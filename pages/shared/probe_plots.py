@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pages.shared.plots import AXIS, DASHES, HEAD, MARGIN, NAMED, PLOT
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 NARROW = 52  # letters of a line on the narrowest screen
 FEW = 4  # columns of a matrix whose heads lie flat
-STEP, POINT = 17, 26  # pixels of a line of text, and of the interval below it
+STEP, GAP, POINT = 17, 3, 26  # pixels of a line of text, below the last, and of the interval
 # Each stands out by 3 : 1 on the page, whether it is light or dark.
 BLUE, GREY, MARKS = "#2e86c1", "#7d8791", ("#d55e00", "#8a8f98", "#009e73")
 INKS = {False: "#0c151d", True: "#e9eef2"}  # of text, by whether the page is dark
@@ -31,14 +32,39 @@ class Chart(NamedTuple):
     words: str
 
 
-def chart(finding: Finding, dark: bool | None = None) -> list[Chart]:
+def chart(finding: Finding, dark: bool | None = None, beside: Sequence[Finding] = ()) -> list[Chart]:
     """The charts of a finding, in the order in which they answer.
 
-    `dark` is whether the page is; None, where that is not known, leaves names in the grey of axes.
+    `dark` is whether the page is; None, where that is not known, leaves names in the grey of axes. Findings `beside` it
+    answer the same question of other models: their charts have the same axes, so that they can be compared by eye.
     """
-    from xai_core.probe_panels import in_words, panels
+    from xai_core.finding_panels import panels
+    from xai_core.probe_panels import in_words
 
-    return [Chart(one.title, _figure(one, dark), in_words(one)) for one in panels(finding)]
+    others = [panel for one in beside for panel in panels(one)]
+    return [Chart(one.title, _figure(_on_axes_of(one, others), dark), in_words(one)) for one in panels(finding)]
+
+
+def _on_axes_of(panel: Panel, others: Sequence[Panel]) -> Panel:
+    """The panel with axes that hold what is drawn of the same measure in others, too."""
+    from xai_core.probe_panels import Forest, Lines, span_of
+
+    if isinstance(panel, Forest):
+        spans = [
+            span_of(one) for one in (panel, *others) if isinstance(one, Forest) and _measure(one) == _measure(panel)
+        ]
+        lows, highs = zip(*spans, strict=True)
+        return replace(panel, span=(min(lows), max(highs)))
+    if isinstance(panel, Lines) and panel.limits is not None:
+        same = [one for one in others if isinstance(one, Lines) and one.title == panel.title]
+        lows, highs = zip(*[one.limits for one in (panel, *same) if one.limits is not None], strict=True)
+        return replace(panel, limits=(min(lows), max(highs)))
+    return panel
+
+
+def _measure(panel: Forest) -> str:
+    """What the axis of a forest shows; forests of one finding that share an axis have one measure."""
+    return panel.title if panel.span is None else panel.axis
 
 
 def _figure(panel: Panel, dark: bool | None) -> Any:
@@ -62,7 +88,7 @@ def _forest(panel: Forest, ink: str | None) -> Any:
             x=0, xref="paper", xanchor="left", y=top, yanchor="top", text="<br>".join(said), align="left",
             showarrow=False, opacity=0.75 if row.faded else 1, font={"size": 12, "color": ink},
         )  # fmt: skip
-        middles.append(top + STEP * len(said) + POINT / 2)
+        middles.append(top + STEP * len(said) + GAP + POINT / 2)
         top = round(middles[-1] + POINT / 2) + 6
     for row, y in zip(panel.rows, middles, strict=True):
         if panel.zero is None:
@@ -84,7 +110,7 @@ def _forest(panel: Forest, ink: str | None) -> Any:
         )  # fmt: skip
     foot = AXIS + STEP * len(below) + _legend(figure, list(marks))
     figure.update_layout(
-        height=top + foot, margin={**MARGIN, "r": 12, "l": 12, "b": foot}, xaxis_title=_text(panel.axis)
+        height=MARGIN["t"] + top + foot, margin={**MARGIN, "r": 12, "l": 12, "b": foot}, xaxis_title=_text(panel.axis)
     )
     figure.update_yaxes(range=[top, 0], visible=False, fixedrange=True)
     figure.update_xaxes(zeroline=False, range=span_of(panel))
@@ -146,13 +172,14 @@ def _lines(panel: Lines) -> Any:
         colour = COLOURS[line.place % (len(COLOURS) - 1)]  # black, the last, is not to be seen on a dark page
         for run in _runs(line):
             _band(figure, run, colour)
-        label = "<br>".join(_wrapped(line.name or panel.axis))
-        names.append(label)
+        label = "<br>".join(_wrapped(line.name))
+        names += [label] if label else []  # one without a name is told by the heading
         figure.add_scatter(
             x=[dot.x for dot in line.dots],
             y=[dot.y for dot in line.dots],
             mode="lines+markers",
             name=label,
+            showlegend=bool(label),
             line={"color": colour, "width": 2, "dash": DASHES[line.place // (len(COLOURS) - 1) % len(DASHES)]},
             text=[_dotted(panel, line, dot) for dot in line.dots],
             hovertemplate="%{text}<extra></extra>",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
@@ -18,7 +19,11 @@ from pages.shared.errors import plain
 from pages.shared.state import Probed, Session
 from xai_core.records import Finding, Frame, Table
 
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
 MOST_SENTENCES = 4  # that are seen at once
+SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z])")
 FRAME, NARROW_FRAME = 150, 144  # pixels across one picture of the strip; of half a page, three fit
 HIDDEN = ("sha256",)  # of a table on the screen; what is taken away has it
 OF_EACH = "of each group"  # how the titles end of charts that say how a group is, not how it differs
@@ -48,21 +53,38 @@ HELP = {
 }
 
 
-def draw(visitor: Session, found: Sequence[Probed]) -> None:
-    """All findings of one question: one below the heading, two side by side."""
+def draw(visitor: Session, found: Sequence[Probed], of: int = 1) -> None:
+    """All findings of one question: one below the heading, two side by side, their charts at one height.
+
+    They are `of` so many models, some of which may still be worked on.
+    """
     st.header("What was found", anchor=False)
-    for place, (one, column) in enumerate(zip(found, st.columns(len(found), gap="large"), strict=True)):
+    several = len(found) > 1
+    for place, (one, column) in enumerate(zip(found, _columns(found), strict=True)):
         with column:
-            if len(found) > 1:
+            if several or of > 1:
                 st.subheader(plain(one.finding.model["name"]), anchor=False)
-            finding(visitor, one, str(place), len(found) == 1)
+            sentences(one.finding, str(place))
+            strip(one.finding, str(place), NARROW_FRAME if several else FRAME)
+    charts([one.finding for one in found], "0")
+    for place, (one, column) in enumerate(zip(found, _columns(found), strict=True)):
+        with column:
+            if several:
+                st.markdown(f"**{plain(one.finding.model['name'])}**")
+            _rest(visitor, one, str(place))
     probe_takeaway.saving(visitor)
 
 
-def finding(visitor: Session, probed: Probed, key: str, wide: bool) -> None:
-    """One finding. `key` tells it from others on the page; it is `wide` where it has the page for itself."""
+def _columns(beside: Sequence[object]) -> Sequence[DeltaGenerator]:
+    """A column of the page for each."""
+    return st.columns(len(beside), gap="large")
+
+
+def _rest(visitor: Session, probed: Probed, key: str) -> None:
+    """The tables of a finding, and what can be done with it."""
     one = probed.finding
-    shown(one, key, probed.names, wide)
+    tables(one, probed.names, key)
+    left_out(one, probed.names, key)
     about = [some(len(one.pictures), "picture"), f"{one.passes} passes", f"{one.seconds:.1f} s", f"seed {one.seed}"]
     st.caption(" · ".join(about))
     with st.container(horizontal=True, key=f"take away {key}"):
@@ -70,13 +92,13 @@ def finding(visitor: Session, probed: Probed, key: str, wide: bool) -> None:
         probe_takeaway.save(visitor, one, key)
 
 
-def shown(one: Finding, key: str, names: Sequence[str] = (), wide: bool = True) -> None:
-    """The answer, the pictures, charts and tables. `names` of pictures are for the screen alone."""
+def shown(one: Finding, key: str) -> None:
+    """The answer, the pictures, charts and tables of a record. `key` tells it from others on the page."""
     sentences(one, key)
-    strip(one, key, FRAME if wide else NARROW_FRAME)
-    charts(one, key, wide)
-    tables(one, names, key)
-    left_out(one, names, key)
+    strip(one, key, FRAME)
+    charts([one], key)
+    tables(one, (), key)
+    left_out(one, (), key)
 
 
 def sentences(one: Finding, key: str) -> None:
@@ -84,9 +106,10 @@ def sentences(one: Finding, key: str) -> None:
     if words := one.model.get("notice"):
         st.caption(f":material/warning: {plain(words)}")
     first, *others = one.sentences
+    answer, *after = SENTENCE_END.split(first, 1)
     rest = others[2:] if len(one.sentences) > MOST_SENTENCES else []
     with st.container(border=True, gap="small"):
-        st.markdown(f"**{plain(first)}**")
+        st.markdown(" ".join([f"**{plain(answer)}**", *map(plain, after)]))
         if others:
             st.markdown(_listed(others[: len(others) - len(rest)]))
         if rest:
@@ -143,7 +166,7 @@ def _facts(facts: Mapping[str, Any]) -> list[str]:
     if (predicted := facts.get("predicted")) is not None:
         said.append(f"says {plain(predicted)}")
     if (probability := facts.get("probability")) is not None:
-        said.append(f"{plain(facts.get('target', 'target'))} {100 * float(probability):.1f} %")
+        said.append(f"{plain(facts.get('target', 'target'))} {100 * float(probability):.1f}\N{NO-BREAK SPACE}%")
     return said
 
 
@@ -172,25 +195,40 @@ def _png(frame: Frame, scale: Any, colours: str) -> bytes:
 # ---- charts and tables ---------------------------------------------------------------------------------------------
 
 
-def charts(one: Finding, key: str, wide: bool) -> None:
-    """Every chart with its heading, two beside each other where there is room."""
-    every = probe_plots.chart(one, st.context.theme.type == "dark")
-    rates = [chart for chart in every if chart.title.endswith(OF_EACH)]
-    _charts([chart for chart in every if chart not in rates], key, wide)
-    if rates:
+def charts(found: Sequence[Finding], key: str) -> None:
+    """Every chart of a finding with its heading, two beside each other; of several, each beside those of the others."""
+    dark = st.context.theme.type == "dark"
+    every = [probe_plots.chart(one, dark, [other for other in found if other is not one]) for one in found]
+    names = [str(one.model["name"]) for one in found]
+    rates = [[chart for chart in charts if chart.title.endswith(OF_EACH)] for charts in every]
+    _charts([[chart for chart in charts if not chart.title.endswith(OF_EACH)] for charts in every], names, key)
+    if any(rates):
         with st.expander(
             "Rates of each group", icon=":material/bar_chart:", key=f"rates {key}", on_change="rerun"
         ) as opened:
             if opened.open:
-                _charts(rates, f"{key} rates", wide)
+                _charts(rates, names, f"{key} rates")
 
 
-def _charts(drawn: Sequence[probe_plots.Chart], key: str, wide: bool) -> None:
-    columns = st.columns(2 if wide and len(drawn) > 1 else 1, gap="medium")
-    for number, (title, figure, words) in enumerate(drawn):
-        with columns[number % len(columns)]:
-            st.markdown(f"**{plain(title)}**")
-            st.plotly_chart(figure, key=f"chart {key} {number}", config={"displayModeBar": False}, alt=words)
+def _charts(every: Sequence[Sequence[probe_plots.Chart]], names: Sequence[str], key: str) -> None:
+    """The charts of each finding, in lines, so that they are in order on a narrow screen, too."""
+    if len(every) == 1:
+        width = min(2, len(every[0]))
+        lines = [list(enumerate(every[0][first : first + 2])) for first in range(0, len(every[0]), 2)]
+    else:
+        width, titles = len(every), dict.fromkeys(chart.title for charts in every for chart in charts)
+        lines = [
+            [(place, chart) for place, charts in enumerate(every) for chart in charts if chart.title == title]
+            for title in titles
+        ]
+    for number, line in enumerate(lines):
+        columns = st.columns(width, gap="large")
+        for place, (title, figure, words) in line:
+            name = f" · {plain(names[place])}" if len(every) > 1 else ""
+            with columns[place]:
+                st.markdown(f"**{plain(title)}**{name}")
+                chart = f"chart {key} {number} {place}"
+                st.plotly_chart(figure, key=chart, config={"displayModeBar": False}, alt=words)
 
 
 def tables(one: Finding, names: Sequence[str], key: str) -> None:

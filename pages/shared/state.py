@@ -68,6 +68,8 @@ class Probing:
     parts: Mapping[str, object] = field(default_factory=dict)  # what those were asked, by the name of each part
     told: str = ""  # what became of the work that was begun last, where it was stopped
     address: Mapping[str, Sequence[str]] | None = None  # what a link asks, to be put into the widgets
+    again: Finding | None = None  # a saved one that is asked again
+    hashes: tuple[str, Sequence[str]] = ("", ())  # sha256 of the pictures of a set, by what tells it from others
     picked: Picked = field(default_factory=Picked)
     boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)  # drawn, by sha256 and part
 

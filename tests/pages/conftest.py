@@ -70,7 +70,7 @@ def explain(store: Path) -> Opener:
     """Opens the Explain page, with the address's query as keywords. Maps are weighed only where a test says so."""
 
     def opened(**query: str | list[str]) -> AppTest:
-        app = AppTest.from_file(ROOT / "app.py", default_timeout=90)
+        app = AppTest.from_file(ROOT / "app.py", default_timeout=300)
         for key, value in {"weigh": "false", **query}.items():
             app.query_params[key] = value
         return settled(app)
@@ -83,7 +83,7 @@ def _opener(page: str, **always: str) -> Opener:
 
     def opened(**query: str | list[str]) -> AppTest:
         script = f"from pages import {page} as it\nfrom pages.shared import errors\nwith errors.shown(): it.page()"
-        app = AppTest.from_string(script, default_timeout=90)
+        app = AppTest.from_string(script, default_timeout=300)
         for key, value in {**always, **query}.items():
             app.query_params[key] = value
         return settled(app)

@@ -56,7 +56,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def opened(source: str = "server", metrics: Sequence[str] = ("sparseness",)) -> AppTest:
     """The panel of a new visitor, its form open."""
-    app = AppTest.from_string(PANEL, default_timeout=120)
+    app = AppTest.from_string(PANEL, default_timeout=300)
     for name in xai.METHODS:
         app.session_state[f"use {name}"] = name == "grad_cam"
     for name in xai.METRICS:
@@ -133,7 +133,7 @@ def test_everybody_sees_an_audit_and_it_is_stopped_and_gone_on_with(
     reached, go_on = held
     begin(opened(), "shared")
     assert reached.wait(60)
-    other = AppTest.from_string(PANEL, default_timeout=60).run()  # who has begun nothing
+    other = AppTest.from_string(PANEL, default_timeout=300).run()  # who has begun nothing
     [bar] = [one.proto.text for one in other.get("progress")]
     assert "shared" in bar
     assert "of 2 pictures" in bar

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import threading
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from pages.shared.state import Probed
 from tests import findings_made
 from tests.pages.conftest import Opener, _opener, drop, png, settled, words
 from xai_core.records import Finding, Table
+from xai_core.registry import settings
 from xai_core.spreadsheet import csv_text
 
 SAMPLE = "xray_simple_fracture_1"
@@ -206,6 +210,19 @@ def test_no_face_is_said_and_the_box_that_is_given_is_where_the_probe_works(prob
 # ---- sets ------------------------------------------------------------------------------------------------------------
 
 
+def test_boxes_of_uploads_are_used_where_several_are_probed(probes: Opener) -> None:
+    app = drop(probes(model="demo-face", probe="eye_bar"), *((f"{n}.png", png(n, 64, texture=True)) for n in range(2)))
+    app.session_state["probed pictures"] = "uploads"
+    assert "No box can be drawn here." in plain_words(settled(app))
+    visitor = app.session_state["session"]
+    first = next(iter(visitor.pictures))
+    visitor.probing.boxes[f"{first} face"] = 10.0, 4.0, 50.0, 60.0
+    app = settled(app)
+    assert "Boxes that you drew under This picture go before that: 1 upload of 2 has one." in plain_words(app)
+    [one] = findings(probe(app))
+    assert one.pictures == (first,), "there is no face in the other"
+
+
 def test_a_probe_that_compares_pictures_is_not_begun_on_one(probes: Opener) -> None:
     app = probes(sample=SAMPLE, model="demo-xray", probe="shortcut")
     fewest = xai.PROBES["shortcut"].fewest
@@ -244,13 +261,44 @@ def test_columns_are_offered_that_say_something_and_too_few_of_a_group_are_a_sen
         assert app.session_state["session"].sample == FACE
 
 
+def test_the_reference_is_chosen_among_the_groups_that_the_probe_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pages.shared import probe_form
+    from pages.shared.probe_pictures import Pictures
+    from xai_core.records import Case
+
+    said = ["male", "Male", "NA", "female", "female", "", "unknown"]
+    cases = [Case(f"{n}.png", bytes, groups={"sex": sex, "age": f"{5 * n}"}) for n, sex in enumerate(said * 3)]
+    pictures = Pictures(cases, [], "", ("sex", "age"))
+    offered: list[str] = []
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr("streamlit.selectbox", lambda _, options, **more: offered.extend(options) or kept[more["key"]])
+    monkeypatch.setattr(probe_form.state, "value", kept.get)
+    monkeypatch.setattr(probe_form.state, "put", kept.__setitem__)
+    field = next(one for one in settings(xai.PROBES["groups"]) if one.name == "reference")
+
+    def reference(column: str, bands: str, given: str) -> tuple[list[str], str]:
+        offered.clear()
+        kept["it"] = given
+        chosen = probe_form._reference("it", field, pictures, column, bands)
+        return list(offered), chosen
+
+    assert reference("sex", "", "MALE") == (["", "Male", "female"], "Male")
+    assert reference("sex", "", "NA") == (["", "Male", "female"], "")
+    assert reference("age", "50", "35") == (["", "under 50", "50 and over"], "under 50")
+    assert reference("sex", "50", "male") == ([""], "")
+
+
 def test_the_first_column_that_makes_groups_is_chosen_first() -> None:
     from pages.shared.probe_form import _columns
     from pages.shared.probe_pictures import Pictures
     from xai_core.records import Case
 
     cases = [
-        Case(f"{n}.png", bytes, groups={"file_id": str(n), "site": "one", "sex": "fm"[n % 2], "empty": ""})
+        Case(
+            f"{n}.png",
+            bytes,
+            groups={"file_id": str(n), "site": "oO"[n % 2], "sex": "fm"[n % 2], "empty": ["", "NA", "unknown", "?"][n]},
+        )
         for n in range(4)
     ]
     assert _columns(Pictures(cases, [], "", ("file_id", "site", "empty", "sex"))) == ["sex", "file_id", "site"]
@@ -341,6 +389,81 @@ def tmp_set(folder: Path) -> Path:
     lines = [f"{name},{name[5:-6].replace('_', ' ')}" for name in names]
     (folder / "labels.csv").write_text("\n".join(["file,label", *lines]) + "\n")
     return folder
+
+
+# ---- asked again -----------------------------------------------------------------------------------------------------
+
+TWO_PAGES = """
+import streamlit as st
+from pages import bias_probes, manifests
+from pages.shared import errors
+with errors.shown():
+    (bias_probes if st.session_state.get("probing") else manifests).page()
+"""
+
+
+def asked_again(store: Path, pictures: Sequence[str], app: AppTest | None = None, **changes: Any) -> AppTest:
+    """A finding without maps is saved, and opened in Bias probes."""
+    model, asked = xai.load_model("demo-xray"), xai.PROBES.build({"name": "brightness", "steps": 2}).to_dict()
+    made = replace(findings_made.dose_finding(methods=()), model=model.identity, probe=asked, methods=())
+    saved = xai.save(replace(made, pictures=tuple(pictures), **changes), store / f"of {len(list(store.iterdir()))}")
+    app = app or AppTest.from_string(TWO_PAGES, default_timeout=300)
+    app.session_state["probing"] = False
+    app.query_params["record"] = saved.name
+    if "session" in app.session_state:
+        app.session_state["session"].opened = saved.name
+    click(app.run(), "restore")
+    app.session_state["probing"] = True
+    return settled(app)
+
+
+def test_a_record_is_asked_again_with_its_class_and_its_pictures_where_they_are_here(store: Path) -> None:
+    store.mkdir()
+    samples_of = {one.key: hashlib.sha256(one.path.read_bytes()).hexdigest() for one in samples.samples().values()}
+    shown = [sha256 for key, sha256 in samples_of.items() if samples.samples()[key].family == "xray"]
+    app = asked_again(store, shown, target=xai.Target(2, "comminuted fracture"), seed=3)
+    assert not app.error, words(app)
+    assert app.radio(key="probed pictures").value == "set"
+    assert app.selectbox(key="probe family").value == "xray"
+    assert app.selectbox(key="target demo-xray").value == 2
+    assert f"All its {len(shown)} pictures are here." in words(app)
+    assert "Otherwise than in the record" not in words(app)
+    app.number_input(key="seed").set_value(5)
+    app.selectbox(key="target demo-xray").set_value(1)
+    app = settled(app)
+    assert "Otherwise than in the record: the target class (it was comminuted fracture); the seed (it was 3)." in words(
+        app
+    )
+    app = click(app, "as the record")
+    assert "Otherwise than in the record" not in words(app)
+    assert (app.number_input(key="seed").value, app.selectbox(key="target demo-xray").value) == (3, 2)
+    app.selectbox(key="probe family").set_value("face")
+    app = settled(app)
+    assert f"None of its {len(shown)} pictures is here. Choose them above." in words(app)
+    # Another record, of the class that is predicted, and of one picture too many.
+    app = asked_again(store, [*shown[:-1], "ab" * 32], app)
+    assert app.selectbox(key="target demo-xray").value == -1
+    app.selectbox(key="probe family").set_value("xray")
+    app = settled(app)
+    assert f"1 of its {len(shown)} pictures are missing here, those with SHA-256 abababab…." in words(app)
+    app = click(app, "put the record away")
+    assert "Asked again from a saved record" not in words(app)
+
+
+def test_a_record_of_uploads_finds_them_and_a_set_that_is_not_here_is_asked_for(store: Path) -> None:
+    store.mkdir()
+    app = AppTest.from_string(TWO_PAGES, default_timeout=300)
+    app.session_state["probing"] = True
+    app = drop(app.run(), *((f"{n}.png", png(n, 64, texture=True)) for n in range(3)))
+    kept = list(app.session_state["session"].pictures)
+    app = asked_again(store, kept[:2], app)
+    assert app.radio(key="probed pictures").value == "uploads"
+    assert "All its 2 pictures are here. 1 other beside them" in words(app)
+    app.session_state["probe source"] = "files"
+    app = asked_again(store, ["ab" * 32, "cd" * 32], app)
+    assert app.radio(key="probed pictures").value == "set"
+    assert "The record is of 2 pictures. Give them here to ask again." in words(app)
+    assert "probe" not in [button.key for button in app.button]
 
 
 # ---- work ------------------------------------------------------------------------------------------------------------
@@ -436,6 +559,59 @@ def test_a_mistake_of_ours_is_a_numbered_incident(
     assert "a secret path" in caplog.text
 
 
+# ---- side by side ----------------------------------------------------------------------------------------------------
+
+
+def test_charts_side_by_side_have_their_axes_in_common() -> None:
+    from pages.shared.probe_plots import chart
+
+    groups = findings_made.GROUPS
+    narrow = findings_made.group_finding(groups)
+    wide = findings_made.group_finding([(name, n, e if e is None or not p else e + 0.5) for p, (name, n, e) in
+                                        enumerate(groups)])  # fmt: skip
+    alone = [[one.figure.layout.xaxis.range for one in chart(finding)] for finding in (narrow, wide)]
+    beside = [chart(narrow, None, [wide]), chart(wide, None, [narrow])]
+    assert len(alone[0]) == len(beside[0]) > 3
+    moved = 0
+    for left, right, low, high in zip(*beside, *alone, strict=True):
+        assert left.title == right.title
+        assert left.figure.layout.xaxis.range == right.figure.layout.xaxis.range, left.title
+        assert left.figure.layout.xaxis.range == (min(low[0], high[0]), max(low[1], high[1])), left.title
+        moved += low != high
+    assert moved, "each on its own, they differ"
+    falls, rises = findings_made.dose_finding(), findings_made.dose_finding()
+    lines = rises.tables["doses"].lines()
+    lines[-2] |= {"rank_correlation": -0.5, "rank_correlation_low": -0.9, "rank_correlation_high": -0.1}
+    doses = Table.of("Dose and response", dict(rises.tables["doses"].words), lines)
+    rises = replace(rises, tables={**rises.tables, "doses": doses})
+    assert chart(falls)[-1].figure.layout.yaxis.range != chart(rises)[-1].figure.layout.yaxis.range
+    for left, right in zip(chart(falls, None, [rises]), chart(rises, None, [falls]), strict=True):
+        assert left.figure.layout.xaxis.range == right.figure.layout.xaxis.range
+        assert left.figure.layout.yaxis.range == right.figure.layout.yaxis.range is not None
+
+
+def test_words_of_a_forest_stand_above_its_bars_however_few_rows_there_are() -> None:
+    from pages.shared.probe_plots import POINT, STEP, chart
+
+    for count in (2, 4):
+        figure = chart(findings_made.group_finding(findings_made.GROUPS[:count]))[0].figure
+        assert figure.layout.height - figure.layout.margin.t - figure.layout.margin.b == figure.layout.yaxis.range[0]
+        bars = [one.y0 for one in figure.layout.shapes if one.type == "line"]
+        names = [one for one in figure.layout.annotations if one.yref != "paper"]
+        for name, top in zip(names, bars, strict=True):
+            assert name.y + STEP * (1 + name.text.count("<br>")) < top < name.y + STEP * 4 + POINT
+
+
+def test_two_findings_are_drawn_line_by_line_with_the_name_of_each_model(store: Path) -> None:
+    one = findings_made.group_finding()
+    other = replace(one, model={**one.model, "name": "other"})
+    app = drawn(one, other)
+    assert not app.exception
+    said = [element.value for element in app.markdown if element.value.startswith("**Differences in rates")]
+    assert [text.rpartition(" · ")[2] for text in said] == ["demo\\-xray\\-shortcut", "other"]
+    assert [box.label for box in app.expander].count("Rates of each group") == 1
+
+
 # ---- what is shown and taken away ------------------------------------------------------------------------------------
 
 DRAW = """
@@ -448,7 +624,7 @@ with errors.shown():
 
 
 def drawn(*shown: Finding, names: tuple[str, ...] = ()) -> AppTest:
-    app = AppTest.from_string(DRAW, default_timeout=60)
+    app = AppTest.from_string(DRAW, default_timeout=300)
     app.session_state["shown"] = [Probed(one, names) for one in shown]
     for one in shown:
         for name in one.tables:

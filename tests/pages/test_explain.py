@@ -463,7 +463,7 @@ def test_a_sentence_that_is_said_while_another_stands_joins_it(store):
         "    session().say('first')\n"
         "    if st.button('more', key='more'): session().say('second')\n"
     )
-    app = AppTest.from_string(script, default_timeout=30).run()
+    app = AppTest.from_string(script, default_timeout=300).run()
     app.button(key="more").click().run()
     assert not app.exception
     assert [one.value for one in app.error] == ["first", "second"]

@@ -332,7 +332,7 @@ if {first!r}:
     visitor.models_chosen.add(0)
 state.put("shown", [inputs.model(visitor, slot)[0].name for slot in range(4)])
 """
-    app = AppTest.from_string(script, default_timeout=90).run()
+    app = AppTest.from_string(script, default_timeout=300).run()
     assert not app.exception
     shown = app.session_state["shown"]
     randoms = {one.key: one.value for one in app.toggle}

@@ -68,7 +68,7 @@ def weights() -> bytes:
 
 def chooser(slots: int = 1) -> AppTest:
     """The choosers of models alone."""
-    return AppTest.from_string(CHOOSER.format(slots=slots), default_timeout=90).run()
+    return AppTest.from_string(CHOOSER.format(slots=slots), default_timeout=300).run()
 
 
 def give(app: AppTest, content: bytes, architecture: str = "test_resnet", labels: str = "", task: str = "") -> AppTest:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def _files(source: Source, story: Story) -> tuple[list[File], int]:
     """The files to list, those that the page names among them, and how many more there are."""
     named = {name for blocks in story.sections.values() for block in blocks for name in getattr(block, "source", ())}
     more: Iterator[File] = (one for one in source.files if one.name not in named and one.sealed)
-    others = {one.name for one, _ in zip(more, range(MOST_FILES), strict=False)}
+    others = {one.name for one in islice(more, MOST_FILES)}
     kept = [one for one in source.files if one.name in named | others or not one.sealed]
     return kept, len(source.files) - len(kept)
 

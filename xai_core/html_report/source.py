@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xai_core.errors import RecordError
-from xai_core.html_report.blocks import Figure, Sources
+from xai_core.html_report.blocks import Figure
 from xai_core.html_report.pictures import embedded
 from xai_core.runs import FACTS
 from xai_core.seal import MANIFEST, Damage, listing, shown
@@ -112,11 +112,3 @@ def opened(path: str | Path) -> Source:
 
 def _refused(folder: Path, name: str, why: str) -> RecordError:
     return RecordError(f"Cannot report on {shown(folder.name)}: {shown(name)} is {why}. Use another copy of it.")
-
-
-def used(blocks: object) -> Sources:
-    """The files that blocks name, each once."""
-    names: dict[str, None] = {}
-    for block in blocks if isinstance(blocks, list | tuple) else ():
-        names.update(dict.fromkeys(getattr(block, "source", ())))
-    return tuple(names)
