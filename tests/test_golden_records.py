@@ -32,11 +32,11 @@ WRITTEN = {  # the hash that each manifest carried when it was written: a golden
         "audit": "53e5faad46634142a43fde61dbe7fa79d4c0daf2b47e2ba639fdd7b352fdd3ff",
     },
     2: {
-        "explanation": "f3594b141460d05dc85a2efb7332d101809cc2c329c95abf05d0eba66980b6cd",
-        "comparison": "7bf176a5e67650aba73873c9caa8b52f33bf51b62a9a3b3a5b25abd7d4b47586",
-        "probe": "f1c3e23ef2b37c65e84ff22dce98159ba1fae0194a7bdc9f574d4958e2073277",
-        "scores": "db59892eca2e7c54a65ef52ceb9259055553917d67e70e8a06eb2f9888252d34",
-        "decisions": "24424050d0b7b28379d7c33a29f3d9e6f9eb89c8af1508a1ccdb7e6d6352358a",
+        "explanation": "c0f7e09ad33928f36f6a2d8f9dd3b6d5a9a209a36c6dd59c35f4a9ecf958b069",
+        "comparison": "f21180ad406d2c4b3d3c5b07c190fc5ba9ecb18b6f423f79b5a192c7b180975f",
+        "probe": "92f39afcde80cd130f165e2a8df613fca286c53898bcb7928fed01f4b96da3b1",
+        "scores": "2e0b3e2d3b0adcd16be6a86bb628af0951fe31fb6130628abc2dea01cf1b2350",
+        "decisions": "c61d3024028ba595e923fe9d9d0da180df3d92bda97f6eb8147b93d8c3fa1f08",
     },
 }
 EVERY = [(schema, kind) for schema, kinds in WRITTEN.items() for kind in kinds]

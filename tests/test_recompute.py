@@ -734,10 +734,12 @@ def test_what_computes_otherwise_is_named() -> None:
     assert changed_since(made(packages={"torch": "1.0"}), "cpu", "cpu")[0].startswith("torch 1.0 there, ")
     assert changed_since(made(determinism={"threads": 63}), "cpu", "cpu")[0].startswith("threads 63 there, ")
     assert changed_since(made(determinism={"cudnn_benchmark": "?"}), "cpu", "cpu") == ()
+    assert changed_since(made(determinism={"gpu": "?"}), "cpu", "cpu") == ()
+    assert changed_since(made(determinism={"processor": "?"}), "cpu", "cpu")[0].startswith("processor ? there, ")
     assert changed_since(made(packages={"streamlit": "0.1"}, commit="f" * 40), "cpu", "cpu") == ()
     assert changed_since(made(platform="Linux 9.9 sparc"), "cpu", "cpu")[0].startswith("system Linux sparc there, ")
     assert any("threads not recorded there" in one for one in changed_since({}, "cpu", "cpu"))
-    assert "it is not recorded which GPU it was" in changed_since(made(), "cuda", "cuda")
+    assert "the sums of a GPU have no fixed order" in changed_since(made(), "cuda", "cuda")
 
 
 def finding(value: Any, sentence: str = "It moves by 0.5 points.") -> Finding:

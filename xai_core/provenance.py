@@ -19,7 +19,10 @@ def made_with() -> dict[str, Any]:
 
 
 def determinism() -> dict[str, Any]:
-    """What torch was told about sums whose order may change from run to run, on this machine, as it stands now."""
+    """What decides in which order torch adds up numbers on this machine, as it stands now.
+
+    `processor` is the set of instructions that it computes with, `gpu` the name of the GPU; empty where none was used.
+    """
     import torch
 
     return {
@@ -28,6 +31,8 @@ def determinism() -> dict[str, Any]:
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "threads": torch.get_num_threads(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_initialized() else "",
     }
 
 

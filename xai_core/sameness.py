@@ -45,13 +45,13 @@ def changed_since(made: Mapping[str, Any], before: str, now: str) -> tuple[str, 
         **{
             name.replace("_", " "): (_part(made, "determinism", name), value)
             for name, value in here["determinism"].items()
-            if now.startswith("cuda") or not name.startswith("cudnn")
+            if now.startswith("cuda") or not name.startswith(("cudnn", "gpu"))
         },
     }
     other = {name: (then, own) for name, (then, own) in said.items() if then != own}
     different = [f"{name} {_shown(then)} there, {_shown(own)} here" for name, (then, own) in other.items()]
     same_gpu = now.startswith("cuda") and before.startswith("cuda")
-    return (*different, *(["it is not recorded which GPU it was"] if same_gpu else []))
+    return (*different, *(["the sums of a GPU have no fixed order"] if same_gpu else []))
 
 
 def _part(made: Mapping[str, Any], part: str, name: str) -> Any:
