@@ -18,6 +18,7 @@ from xai_core.records import Image
 if TYPE_CHECKING:
     from xai_core.methods import Method
     from xai_core.metrics import Metric
+    from xai_core.score_table import ScoreTable
 
 
 def page() -> None:
@@ -70,7 +71,7 @@ def page() -> None:
             weighed = evidence if visitor.evidence.job is None else {}
             found = scores.table_of_one(visitor, explained, scored, weighed)
             score_panels.table(found)
-            score_panels.download(found)
+            _take_away(visitor, inquiry, found, pictures)
             score_panels.charts(found)
 
 
@@ -90,6 +91,20 @@ def _pictures(visitor: Session, inquiry: Inquiry) -> tuple[str, Mapping[str, tup
     return str(source), scores.pictures(visitor, str(source), inquiry.asked)
 
 
+def _take_away(
+    visitor: Session,
+    inquiry: Inquiry,
+    found: ScoreTable,
+    pictures: Mapping[str, tuple[Image, Image | None]],
+    left_out: Sequence[str] = (),
+) -> None:
+    """The table as files, and as a record."""
+    masks = {sha256: mask for sha256, (_, mask) in pictures.items() if mask is not None}
+    with st.container(horizontal=True, key="take-away scores"):
+        score_panels.download(found)
+        score_panels.save(visitor, found, inquiry.said, masks, left_out)
+
+
 def _several(
     visitor: Session,
     inquiry: Inquiry,
@@ -106,7 +121,7 @@ def _several(
         if found.left_out:
             with st.expander("Why maps are missing", icon=":material/help:"):
                 st.markdown("\n".join(f"- {plain(line)}" for line in found.left_out))
-        score_panels.download(found.table)
+        _take_away(visitor, inquiry, found.table, pictures, found.left_out)
         score_panels.differences(found.table)
         score_panels.charts(found.table)
 

@@ -88,7 +88,7 @@ def _list(
     draw = review_list.gallery if view.layout == "gallery" else review_list.table
     if shown:
         draw(visitor, cases, shown, decided)
-    review_decide.together(visitor, book, reviewer)
+    review_decide.together(visitor, cases.run, book, reviewer)
 
 
 def _run(visitor: Session) -> Run | None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from pages import manifests
 from tests.conftest import ROOT
 from tests.records_made import fields, saved, written
 from xai_core import catalogue, seal
@@ -562,8 +561,3 @@ def test_the_index_holds_what_the_manifests_say_and_nothing_else(store: Path) ->
     book.close()
     assert all("folder" not in entry for entry in entries)
     assert str(store).encode() not in (store / INDEX).read_bytes()
-
-
-def test_text_is_compared_as_the_page_compares_it() -> None:
-    for text in ("Grad_CAM-x", "STRASSE ß", "İstanbul", ""):
-        assert catalogue.folded(text) == manifests._folded(text)

@@ -56,6 +56,7 @@ ROWS = [
     {
         *("validity", "tables", "findings"),
         *("audit_tables", "audit_aggregate", "audit_figures", "audit_summary", "audit_report", "html_report"),
+        *("score_record", "decision_record"),
     },
     {"audit_work", "audit_cost"},
     {"engines"},
@@ -65,7 +66,7 @@ ROWS = [
     {"options"},
     {
         *("audit_command", "compare_command", "drift_command", "gate_command", "probe_command"),
-        *("records_command", "report_command", "score_command", "verify_command"),
+        *("decisions_command", "records_command", "report_command", "score_command", "verify_command"),
     },
     {"demo", "__main__"},
 ]

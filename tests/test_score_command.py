@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,15 +14,19 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+import xai_core as xai
 from tests.conftest import ROOT
 from xai_core.models import Model
-from xai_core.records import Check, Evidence, Explanation
+from xai_core.records import Check, Evidence, Explanation, Sheet
 from xai_core.score_command import _metrics
 
 SAMPLES = ROOT / "assets" / "samples"
 FRACTURE = SAMPLES / "xray_simple_fracture_1.png"
 QUICK = ("--metric-set", "steps=4", "--metric-set", "samples=2")
-FILES = ["agreement.png", "curves.csv", "ranking.png", "scores.csv", "scores.json", "summary.md"]
+FILES = [
+    *("aggregate.csv", "agreement.csv", "agreement.png", "checks.csv", "curves.csv", "differences.csv", "maps.csv"),
+    *("pictures.csv", "ranking.png", "scores.csv", "scores.json", "scores.parquet", "sheet.json", "summary.md"),
+]
 
 
 @pytest.fixture
@@ -61,7 +66,19 @@ def test_one_picture_by_two_methods_gives_tables_figures_verdicts_and_a_page(
         "--image", FRACTURE, "--methods", "grad_cam,saliency", "--metrics", "deletion,pointing_game,sparseness",
         "--out", out, *QUICK[:2],
     )  # fmt: skip
-    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, "manifest.json"])
+    assert xai.verify(out).ok
+    sheet = xai.open_record(out)
+    assert isinstance(sheet, Sheet)
+    assert sheet.about["title"] == "2 methods and 4 controls by 3 metrics on 1 picture"
+    assert sheet.about["pictures"] == [xai.read_image(FRACTURE).sha256]
+    assert sheet.about["targets"] == [{"index": 1, "label": "simple fracture", "kind": "logit", "against_label": ""}]
+    assert "--methods grad_cam,saliency" in sheet.about["command"]
+    [pictured] = sheet.tables["pictures"].lines()
+    mask = SAMPLES / "masks" / "xray_simple_fracture_1_truth.png"
+    assert pictured["mask_sha256"] == hashlib.sha256(mask.read_bytes()).hexdigest()
+    assert pictured["predicted"] == "simple fracture"
+    assert len(sheet.tables["checks"].rows) == 2
     lines = lines_of(out / "scores.csv")
     controls = {"random", "uniform", "sobel_edges", "centre_gaussian"}
     assert {line["method"] for line in lines} == {"grad_cam", "saliency", *controls}
@@ -78,7 +95,8 @@ def test_one_picture_by_two_methods_gives_tables_figures_verdicts_and_a_page(
         "--metric-set",
     ):
         assert words in page, words
-    assert FRACTURE.name not in page + (out / "scores.json").read_text(encoding="utf-8")
+    everything = b"".join(path.read_bytes() for path in out.iterdir())
+    assert FRACTURE.stem.encode() not in everything
     assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["rows"][0]["evidence"][0]["checks"]
     assert "| Saliency | weak | saliency \\| 1 |" in page
     for name in ("ranking.png", "agreement.png"):
@@ -124,7 +142,6 @@ def test_a_folder_of_ten_pictures_gives_intervals_and_a_test_of_differences(
 def test_all_metrics_without_a_mask_say_which_are_left_out(
     monkeypatch: pytest.MonkeyPatch, said: Callable[..., str], tmp_path: Path
 ) -> None:
-    import xai_core as xai
     from xai_core.metrics import METRICS
 
     few = {name: METRICS[name] for name in ("sparseness", "pointing_game", "mass_accuracy")}

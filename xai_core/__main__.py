@@ -17,6 +17,7 @@ import typer
 import xai_core as xai
 from xai_core.audit_command import audit
 from xai_core.compare_command import compare
+from xai_core.decisions_command import decisions
 from xai_core.drift_command import drift
 from xai_core.errors import AuditError, ModelError
 from xai_core.gate_command import gate
@@ -175,6 +176,7 @@ app.command()(compare)
 app.command()(probe)
 app.command()(score)
 app.command()(gate)
+app.command()(decisions)
 app.command()(report)
 app.command()(drift)
 app.command()(verify)

@@ -164,7 +164,7 @@ class Decisions:
 
     def to_csv(self) -> bytes:
         """Every row as CSV, formulas made inert; `counts` says which rows are the latest."""
-        return csv_text(self._lines(), _COLUMNS).encode()
+        return csv_text(self._lines(), COLUMNS).encode()
 
     def to_parquet(self) -> bytes:
         """Every row as Parquet."""
@@ -173,9 +173,9 @@ class Decisions:
         import pandas as pd
 
         types = {"id": "int64", "flag": "boolean", "cleared": "bool", "counts": "bool"}
-        frame = pd.DataFrame(self._lines(), columns=list(_COLUMNS))
+        frame = pd.DataFrame(self._lines(), columns=list(COLUMNS))
         out = io.BytesIO()
-        frame.astype({name: types.get(name, "string") for name in _COLUMNS}).to_parquet(out, index=False)
+        frame.astype({name: types.get(name, "string") for name in COLUMNS}).to_parquet(out, index=False)
         return out.getvalue()
 
     def to_json(self) -> bytes:
@@ -188,14 +188,7 @@ class Decisions:
 
         No reason is an answer too; a flag that nobody spoke of is none.
         """
-
-        def answers(reviewer: str) -> dict[str, str]:
-            said = self.latest(reviewer)
-            return {each.picture: each.reason if by == "reason" else str(bool(each.flag)) for each in said}
-
-        first, second = answers(one), answers(other)
-        both = sorted(first.keys() & second.keys())
-        return cohen_kappa([first[each] for each in both], [second[each] for each in both], seed)
+        return kappa_of([*self.latest(one), *self.latest(other)], one, other, by, seed)
 
     def _append(
         self,
@@ -228,8 +221,7 @@ class Decisions:
             return [_decision(row) for row in rows]
 
     def _lines(self) -> list[dict[str, Any]]:
-        counts = {one.id for one in self.latest()}
-        return [{**asdict(one), "counts": one.id in counts} for one in self.history()]
+        return lines_of(self.history())
 
     @contextmanager
     def _opened(self, *, writing: bool) -> Iterator[sqlite3.Connection | None]:
@@ -254,6 +246,50 @@ class Decisions:
                 f"The decisions in {self.path.name} could not be {verb} ({error}). Check the folder of the run, its "
                 "rights and the room on the disk."
             ) from error
+
+
+def standing(history: Sequence[Decision]) -> list[Decision]:
+    """Of all rows, the oldest first, those that count, as `Decisions.latest` reads them."""
+    newest = {(one.reviewer, one.picture): one for one in history}
+    return [one for one in history if newest[one.reviewer, one.picture] is one and not one.cleared]
+
+
+def lines_of(history: Sequence[Decision]) -> list[dict[str, Any]]:
+    """All rows, the oldest first, with their names; `counts` says which rows are the latest."""
+    counts = {one.id for one in standing(history)}
+    return [{**asdict(one), "counts": one.id in counts} for one in history]
+
+
+def kappa_of(
+    decisions: Sequence[Decision], one: str, other: str, by: Literal["reason", "flag"] = "reason", seed: int = 0
+) -> Kappa:
+    """Of decisions that count, as `Decisions.kappa`."""
+
+    def answers(reviewer: str) -> dict[str, str]:
+        said = (each for each in decisions if each.reviewer == reviewer)
+        return {each.picture: each.reason if by == "reason" else str(bool(each.flag)) for each in said}
+
+    first, second = answers(one), answers(other)
+    both = sorted(first.keys() & second.keys())
+    return cohen_kappa([first[each] for each in both], [second[each] for each in both], seed)
+
+
+def kappa_words(found: Kappa) -> str:
+    """Agreement in a sentence."""
+    if found.observed is None or found.expected is None:
+        return found.why
+    cases = (
+        f"{found.n:,} case{'s' * (found.n != 1)}, the same answer on {found.observed:.0%} where chance would give "
+        f"{found.expected:.0%}"
+    )
+    if found.kappa is None:
+        return f"{cases}. {found.why}"
+    interval = (
+        f" (95 % interval {found.low:.2f} to {found.high:.2f})"
+        if found.low is not None
+        else f" ({found.why.rstrip('.')})"
+    )
+    return f"kappa {found.kappa:.2f}{interval}; {cases}."
 
 
 def cohen_kappa(one: Sequence[str], other: Sequence[str], seed: int = 0) -> Kappa:
@@ -320,7 +356,7 @@ def _prepare(book: sqlite3.Connection, path: Path) -> None:
 
 
 _FIELDS = tuple(field.name for field in fields(Decision))
-_COLUMNS = (*_FIELDS, "counts")
+COLUMNS = (*_FIELDS, "counts")
 
 
 def _decision(row: Sequence[Any]) -> Decision:

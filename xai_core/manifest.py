@@ -14,7 +14,10 @@ Of what a probe found, in place of all but the first:
     frame_01.png                 a frame of its filmstrip as the model saw it; .npy its map, .region.png what it marks
     chart….png, filmstrip.png    what to look at
 
-Of tables: sheet.json, and <table>.csv each of them for a spreadsheet.
+Of tables: sheet.json, and <table>.csv each of them for a spreadsheet. Of scores also what is made of them:
+
+    summary.md                   a page to read first; ranking.png and agreement.png its figures
+    scores.json, scores.parquet  the same numbers for other programs
 
 A record is written into a draft beside its place, each file flushed to the disk, the manifest last, and the draft
 then takes its name in one step. So a folder that has the name is whole, whenever the power fails.

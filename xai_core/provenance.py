@@ -21,7 +21,7 @@ def made_with() -> dict[str, Any]:
 def determinism() -> dict[str, Any]:
     """What decides in which order torch adds up numbers on this machine, as it stands now.
 
-    `processor` is the set of instructions that it computes with, `gpu` the name of the GPU; empty where none was used.
+    `processor` is the set of instructions that it computes with, `gpu` the name of the GPU; empty where there is none.
     """
     import torch
 
@@ -32,7 +32,7 @@ def determinism() -> dict[str, Any]:
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "threads": torch.get_num_threads(),
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_initialized() else "",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     }
 
 

@@ -525,9 +525,10 @@ class Finding:
 class Sheet:
     """Tables that are a record of their own: the scores of maps, or what reviewers decided on the pictures of a run.
 
-    `about` says in plain values what they are of. Where it holds a `title`, a `model` (an identity) or `methods` (names
-    and settings), the list of records shows them. `sentences` say what the tables come to. `manifest` is empty until
-    the sheet has been saved.
+    `about` says in plain values what they are of. Where it holds a `title`, a `model` (an identity) or its `models`,
+    `methods` (names and settings) or `pictures` (sha256), the list of records shows them and finds by them. `sentences`
+    say what the tables come to. `attached` are files made of the same numbers for people and other programs, by name: a
+    summary, figures. `manifest` is empty until the sheet has been saved.
     """
 
     kind: SheetKind
@@ -537,9 +538,10 @@ class Sheet:
     note: str = ""
     reviewer: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    attached: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("about", "tables", "manifest"):
+        for name in ("about", "tables", "manifest", "attached"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         if self.kind not in get_args(SheetKind):
             raise ValueError(f"no sheet is of kind {self.kind!r}")

@@ -1,4 +1,4 @@
-"""The command `score`: explain, score and weigh one or several pictures, and write what a person needs to judge by."""
+"""The command `score`: explain, score and weigh one or several pictures, and save what a person needs to judge by."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ from xai_core.options import (
     target_of,
     with_settings,
 )
-from xai_core.records import Evidence, Image, Prediction
+from xai_core.records import Evidence, Image
 
 if TYPE_CHECKING:
     from xai_core.methods import Method
     from xai_core.metrics import Metric
-    from xai_core.score_table import ScoreTable
 
 
 def score(
@@ -49,7 +48,7 @@ def score(
     image: Annotated[
         list[Path], typer.Option(help="A picture, or a folder of them; may be given several times for means")
     ],
-    out: Annotated[Path, typer.Option(help="A new or empty folder for tables and figures")],
+    out: Annotated[Path, typer.Option(help="A new or empty folder for the record: tables and figures")],
     model: ModelName = "",
     methods: Annotated[
         str, typer.Option(help="Methods with commas between, or all; the controls are always added")
@@ -78,8 +77,9 @@ def score(
 ) -> None:
     """Score maps of one or several pictures beside maps that know nothing, and say how far each can be believed."""
     from xai_core.evidence import weigh_many
-    from xai_core.manifest import check_place, save_files
+    from xai_core.manifest import check_place
     from xai_core.pipeline import explain_many
+    from xai_core.score_record import sheet_of
     from xai_core.score_summary import said
     from xai_core.score_table import score_table
     from xai_core.scoring import score_many
@@ -126,8 +126,8 @@ def score(
     for (name, reason), numbers in failures.items():
         where = "" if len(set(numbers)) == len(pictures) else f" on picture {', '.join(map(str, numbers))}"
         left_out.append(f"{name} made no map{where}: {reason}")
-    files = _files(table, predictions, masks, left_out, _repeated(context))
-    folder = save_files(files, out)
+    sheet = sheet_of(table, predictions=predictions, masks=masks, left_out=left_out, command=_repeated(context))
+    folder = xai.save(sheet, out)
 
     typer.echo(f"Model       {network.name} on {network.device}")
     if notice := network.identity.get("notice"):
@@ -135,7 +135,7 @@ def score(
     typer.echo(f"Pictures    {len(pictures)}, {len(masks)} with marked evidence")
     say(said(table, max(80, shutil.get_terminal_size((120, 40)).columns)))
     say(f"Left out    {line}" for line in left_out)
-    typer.echo(f"Saved       {folder}: {', '.join(files)}")
+    typer.echo(f"Saved       {folder}: read summary.md first")
 
 
 def _pictures(given: Sequence[Path], mask: Path | None) -> tuple[list[Image], dict[str, Image]]:
@@ -193,41 +193,6 @@ def _over_baselines(metric: Metric) -> list[Metric]:
     if metric.name not in ("deletion", "insertion"):
         return [metric]
     return [metric, xai.METRICS.build({**metric.to_dict(), "baseline": "mean"})]
-
-
-def _files(
-    table: ScoreTable,
-    predictions: Mapping[str, Prediction],
-    masks: Mapping[str, Image],
-    left_out: Sequence[str],
-    command: str,
-) -> dict[str, bytes]:
-    """Every file by its name."""
-    from xai_core import charts, figures
-    from xai_core.provenance import made_with
-    from xai_core.score_export import curves_csv, scores_csv, scores_json
-    from xai_core.score_summary import page
-
-    made = made_with()
-    versions = {"Second Look": made["app"], "Python": made["python"], **made["packages"]}
-    text = {
-        "scores.csv": scores_csv(table),
-        "scores.json": scores_json(table, command=command, made_with=made, left_out=list(left_out)),
-        "curves.csv": curves_csv(table),
-        "summary.md": page(
-            table,
-            predictions,
-            marked=masks,
-            left_out=left_out,
-            command=command,
-            made_with=versions,
-        ),
-    }
-    drawn = {"ranking.png": charts.ranking(table), "agreement.png": charts.agreement(table)}
-    return {
-        **{name: content.encode("utf-8") for name, content in text.items()},
-        **{name: figures.png(figure) for name, figure in drawn.items()},
-    }
 
 
 def _repeated(context: typer.Context) -> str:

@@ -75,8 +75,8 @@ def curve_lines(table: ScoreTable) -> list[dict[str, Any]]:
             "control": row.is_control,
             "metric": column.name,
             "point": point,
-            "x": _plain(x),
-            "y": _plain(y),
+            "x": finite(x),
+            "y": finite(y),
             "x_label": score.curve.x_label,
             "y_label": score.curve.y_label,
         }
@@ -145,7 +145,7 @@ def scores_json(table: ScoreTable, **about: Any) -> str:
         },
         "scores": score_lines(table),
     }
-    return json.dumps(_plain(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(finite(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _line(table: ScoreTable, i: int, j: int, picture: int) -> dict[str, Any]:
@@ -175,9 +175,9 @@ def _line(table: ScoreTable, i: int, j: int, picture: int) -> dict[str, Any]:
         "undefined": value is None,
         "why": NO_MAP if e is None else NOT_ASKED if score is None else score.why,
         "better": column.better,
-        "null": None if score is None else _plain(score.null),
+        "null": None if score is None else finite(score.null),
         "unit": column.unit,
-        "details": "" if score is None or not score.details else json.dumps(_plain(score.details), allow_nan=False),
+        "details": "" if score is None or not score.details else json.dumps(finite(score.details), allow_nan=False),
         "seed": None if score is None else score.seed,
         "map_seed": None if e is None else e.seed,
         "forward_passes": None if score is None else score.passes.forward,
@@ -204,14 +204,14 @@ def _settings(spec: Mapping[str, Any]) -> str:
     return json.dumps({key: value for key, value in spec.items() if key != "name"})
 
 
-def _plain(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """`value` as JSON can hold it; None for a number that is not finite."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [finite(one) for one in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return finite(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

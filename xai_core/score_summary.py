@@ -1,9 +1,9 @@
-"""A score table in words: on a terminal, and as a page in Markdown that a person can read and repeat from."""
+"""A score table in words: on a terminal, in sentences, and as a page in Markdown to read and repeat from."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 from xai_core.canvas import clean
 from xai_core.metrics import ASPECTS, METRICS
@@ -79,13 +79,59 @@ def _null(column: Column) -> str:
 
 
 def _scope(table: ScoreTable) -> str:
-    n = len(table.pictures)
     best = "* best of the methods. † a control does as well or better: this metric does not tell them apart."
+    return f"{best} {_over(table, 'are in summary.md')}"
+
+
+def _over(table: ScoreTable, intervals: str) -> str:
+    n = len(table.pictures)
     if n == 1:
-        return f"{best} One picture (n = 1), so no intervals: it says nothing of other pictures."
+        return "One picture (n = 1), so no intervals: it says nothing of other pictures."
     if n < FEWEST_FOR_INTERVAL:
-        return f"{best} Means over n = {n} pictures, too few for intervals."
-    return f"{best} Means over n = {n} pictures; their 95 % bootstrap intervals are in summary.md."
+        return f"Means over n = {n} pictures, too few for intervals."
+    return f"Means over n = {n} pictures; their 95 % bootstrap intervals {intervals}."
+
+
+def sentences(table: ScoreTable, left_out: Sequence[str] = ()) -> Iterator[str]:
+    """What the table comes to, without Markdown: verdicts, what is first by which metric, and what is not known.
+
+    `left_out` says what was asked and could not be done.
+    """
+    yield f"{heading(table)}. {_over(table, 'stand beside them')}"
+    if not table.methods:
+        yield "Controls alone were scored: they know nothing of the model."
+    yield from (f"{row.label}: {row.verdict}. {' '.join(row.reasons)}" for row in table.methods if row.verdict)
+    for j, column in enumerate(table.columns):
+        yield from _first(table, j, column)
+    if table.methods:
+        yield from _differences(table, str)
+    yield from undefined(table)
+    yield from left_out
+
+
+def heading(table: ScoreTable) -> str:
+    """How much was scored."""
+    parts = {"method": table.methods, "control": table.controls, "metric": table.columns, "picture": table.pictures}
+    methods, controls, metrics, pictures = (f"{len(of)} {one}{'s' * (len(of) != 1)}" for one, of in parts.items())
+    return f"{methods} and {controls} by {metrics} on {pictures}"
+
+
+def _first(table: ScoreTable, j: int, column: Column) -> Iterator[str]:
+    """Which methods are first by a metric, and which are no better than a control."""
+    cells = [
+        (row.label, of_row[j]) for row, of_row in zip(table.methods, table.cells[: len(table.methods)], strict=True)
+    ]
+    first = [label for label, cell in cells if cell.best]
+    ranked = sum(cell.rank is not None for _, cell in cells)
+    if first and ranked > 1:
+        best = next(cell for _, cell in cells if cell.best)
+        unit = f" {column.unit}" if column.unit else ""
+        yield (
+            f"By {column.label} ({column.better} is better), first of {ranked} methods: {' and '.join(first)}, with "
+            f"{best}{unit}."
+        )
+    if behind := [label for label, cell in cells if cell.controls_ahead]:
+        yield f"By {column.label}, a control does as well or better: it does not set apart {', '.join(behind)}."
 
 
 def undefined(table: ScoreTable) -> Iterator[str]:
@@ -116,7 +162,7 @@ def page(
 ) -> str:
     """The table as a page in Markdown. By sha256 of a picture: what was predicted, and whether its evidence is marked.
 
-    `left_out` says what was asked and could not be done. `command` repeats it.
+    `left_out` says what was asked and could not be done. `command` repeats it, where one made it.
     """
     return "\n".join(_page(table, predictions, marked, left_out, command, made_with)) + "\n"
 
@@ -139,10 +185,11 @@ def _page(
     yield "| picture | sha256 | predicted | explained | marked evidence |"
     yield "|---|---|---|---|---|"
     for place, sha256 in enumerate(table.pictures):
-        told = predictions[sha256].top(1)[0] if sha256 in predictions else ("", 0.0)
+        label, score = predictions[sha256].top(1)[0] if sha256 in predictions else ("not kept", None)
+        told = safe(label) + ("" if score is None else f" ({number(score)})")
         targets = dict.fromkeys(str(maps[place].target) for maps in table.maps if maps[place] is not None)  # type: ignore[union-attr]
         yield (
-            f"| {place + 1} | {sha256[:12]} | {safe(told[0])} ({number(told[1])}) | {safe(', '.join(targets))} "
+            f"| {place + 1} | {sha256[:12]} | {told} | {safe(', '.join(targets))} "
             f"| {'yes' if sha256 in marked else 'no'} |"
         )
     yield ""
@@ -175,7 +222,8 @@ def _page(
         f"{len(table.methods) * len(table.columns)} numbers."
     )
     yield "\n## To repeat\n"
-    yield f"```\n{command.replace('`', '')}\n```\n"
+    if command:
+        yield f"```\n{command.replace('`', '')}\n```\n"
     seeds = {e.seed for maps in table.maps for e in maps if e is not None}
     yield f"Seed of the maps {', '.join(map(str, sorted(seeds)))}, of the bootstrap {table.seed}. Settings:\n"
     for spec in [row.method for row in table.rows] + [column.metric for column in table.columns]:
@@ -220,6 +268,11 @@ def _few(table: ScoreTable) -> str:
 
 def differences(table: ScoreTable) -> Iterator[str]:
     """A line for every metric: whether the methods differ by it, or why that cannot be asked."""
+    yield from (f"- {line}" for line in _differences(table, safe))
+
+
+def _differences(table: ScoreTable, spelled: Callable[[object], str]) -> Iterator[str]:
+    """The same as sentences; `spelled` writes names."""
     reasons: dict[str, list[str]] = {}
     for column, one in zip(table.columns, table.comparisons, strict=True):
         if one.result is None:
@@ -227,15 +280,15 @@ def differences(table: ScoreTable) -> Iterator[str]:
             continue
         ranks = sorted(zip(one.result.mean_ranks, one.methods, strict=True))
         yield (
-            f"- {safe(column.label)}: Friedman chi-squared {one.result.statistic:.3g}, n = {one.result.n}, "
+            f"{spelled(column.label)}: Friedman chi-squared {one.result.statistic:.3g}, n = {one.result.n}, "
             f"p = {one.result.p:.2g}, corrected for the metrics tested {one.p_adjusted:.2g}; mean ranks "
-            f"{', '.join(f'{safe(name)} {rank:.2f}' for rank, name in ranks)}. Two methods differ where their mean "
+            f"{', '.join(f'{spelled(name)} {rank:.2f}' for rank, name in ranks)}. Two methods differ where their mean "
             f"ranks are {one.result.critical_difference:.3g} or more apart (Nemenyi, 5 % for all pairs)."
-            + (f" Left out, without a score: {safe(', '.join(one.left_out))}." if one.left_out else "")
+            + (f" Left out, without a score: {spelled(', '.join(one.left_out))}." if one.left_out else "")
         )
     for why, labels in reasons.items():
-        which = "Every metric" if len(labels) == len(table.columns) else safe(", ".join(labels))
-        yield f"- {which}: {why}"
+        which = "Every metric" if len(labels) == len(table.columns) else spelled(", ".join(labels))
+        yield f"{which}: {why}"
 
 
 def _aspects(table: ScoreTable) -> Iterator[tuple[str, list[int]]]:

@@ -72,7 +72,14 @@ _FINDING = Kind(
     FILE_LIMIT,
     TOTAL_LIMIT,
 )
-_SHEET = Kind(re.compile(r"sheet\.json|[a-z][a-z_]{0,39}\.csv", re.ASCII), FILE_LIMIT, TOTAL_LIMIT)
+_DECISIONS = Kind(re.compile(r"sheet\.json|[a-z][a-z_]{0,39}\.csv", re.ASCII), FILE_LIMIT, TOTAL_LIMIT)
+_SCORES = Kind(
+    re.compile(
+        rf"{_DECISIONS.names.pattern}|scores\.(?:json|parquet)|summary\.md|(?:ranking|agreement)\.png", re.ASCII
+    ),
+    FILE_LIMIT,
+    TOTAL_LIMIT,
+)
 # Of an audit, what lies beside it and lives on: the course of the run, the answers, decisions, leases and the gate.
 ALIVE = re.compile(
     r"run\.json|store|decisions\.sqlite(?:-(?:wal|shm|journal))?|gate\.md|lease\.(?:json|lock)", re.ASCII
@@ -81,7 +88,7 @@ ALIVE = re.compile(
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("explanation", "comparison"), _RECORD),
     PROBE: _FINDING,
-    **dict.fromkeys(SHEETS, _SHEET),
+    **dict(zip(SHEETS, (_SCORES, _DECISIONS), strict=True)),
     AUDIT: _AUDIT,
 }
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -242,9 +242,9 @@ def _described(folder: Path, manifest: Mapping[str, Any]) -> Entry:
         title, methods = str(manifest["probe"]["name"]).replace("_", " "), manifest["methods"]
         picture = " ".join(manifest["pictures"])
     elif manifest["kind"] in SHEETS:
-        about, picture = manifest["about"], ""
+        about = manifest["about"]
         title, methods = str(about.get("title", manifest["kind"])), about.get("methods", [])
-        models = [about.get("model", {"name": ""})]
+        models, picture = about.get("models") or [about.get("model", {"name": ""})], " ".join(about.get("pictures", []))
     else:
         maps, seen = manifest["explanations"], manifest["picture"]
         picture = " ".join(filter(None, [seen["sha256"], seen["source"].get("file_sha256")]))

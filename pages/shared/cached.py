@@ -19,6 +19,7 @@ import streamlit as st
 
 from pages.shared.errors import LOG, plain
 from pages.shared.shelf import Shelf
+from xai_core.catalogue import Catalogue
 from xai_core.errors import AuditError, ModelError, StoreError
 
 if TYPE_CHECKING:
@@ -96,6 +97,12 @@ def held(name: str, random: bool, task: str = "") -> Model:
     return shelf.get(digest(model=name, random=random, task=task), name, lambda: _loaded(name, random, task))
 
 
+def at_hand(name: str, task: str) -> list[Model]:
+    """The models of this name that are held, however they were asked for."""
+    asked = [digest(model=name, random=random, task=one) for random in (False, True) for one in ("", task)]
+    return [model for key in dict.fromkeys(asked) if (model := shelf.find(key)) is not None]
+
+
 def check_size(name: str, parameters: int) -> None:
     """Raise ModelError for a network that is too large for a page that several visitors share."""
     if parameters > MOST_PARAMETERS:
@@ -103,6 +110,17 @@ def check_size(name: str, parameters: int) -> None:
             f"{name} has {parameters:,} parameters; this page opens models of up to {MOST_PARAMETERS:,}. "
             "Choose a smaller one, or use the command line."
         )
+
+
+def check_recorded(identity: Mapping[str, Any]) -> None:
+    """Raise ModelError where the network that a record names is too large for the page: anybody can write a record."""
+    from xai_core.loading import demo_models, is_architecture, is_safe_name, parameters_of
+    from xai_core.own_models import own_models
+
+    name, architecture = str(identity.get("name", "")), str(identity.get("architecture", ""))
+    ours = name in demo_models() or name in own_models()
+    if not ours and is_safe_name(architecture) and is_architecture(architecture):
+        check_size(name, parameters_of(architecture))
 
 
 def sized(parameters: int) -> str:
@@ -163,17 +181,25 @@ def shared(key: str, _make: Callable[[], T]) -> T:
     return _make()
 
 
+@st.cache_resource(max_entries=8, show_spinner=False)
+def catalogue(store: Path) -> Catalogue:
+    """The records of a folder, as they are looked for."""
+    return Catalogue(store)
+
+
 @st.cache_data(max_entries=256, show_spinner=False)
 def record_thumbnail(key: str, _folder: Path) -> bytes | None:
     """A small overlay of a saved record's first map; None where there is none. `key` holds the record's id."""
     from pages.shared.samples import thumbnail
     from xai_core import figures
-    from xai_core.manifest import open_record
-    from xai_core.records import Finding, Image
+    from xai_core.records import Finding, Image, Sheet
+    from xai_core.store import open_record
 
     try:
         record = open_record(_folder)
     except AuditError:
+        return None
+    if isinstance(record, Sheet):
         return None
     shown: Sequence[Frame | Explanation] = record.frames if isinstance(record, Finding) else record.explanations
     if not shown:

@@ -86,7 +86,7 @@ def sample_strip(visitor: Session, key: str) -> None:
 def show_frame(visitor: Session, frame: int) -> None:
     """Look at another frame, counted from 0, of the upload that is looked at."""
     image, file = current(visitor), visitor.files.get(visitor.chosen)
-    if image is None or file is None or frame == image.source["frame"]:
+    if image is None or file is None or frame == image.source.get("frame", frame):
         return
     if frame >= (frames := image.source["frames"]):
         visitor.say(f"There is no frame {frame + 1} in a file of {frames}. Choose one of those.")

@@ -7,14 +7,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pages.shared import cached, errors
 from pages.shared.known import Known, ScoreKey
 from pages.shared.state import Compared, Kept
-from xai_core.errors import AuditError, Cancelled
-from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Record, Score, Target
+from xai_core.errors import AuditError, Cancelled, RecordError
+from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Record, Score, Sheet, Target
 from xai_core.store import AUDITS
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from xai_core.metrics import Metric
     from xai_core.models import Model
     from xai_core.unit_store import UnitStore
+    from xai_core.verification import Report
 
 UNWATCHED_SECONDS = 150.0  # work that no page has asked about for so long is given up; background tabs ask each minute
 
@@ -340,6 +342,18 @@ def store() -> Path:
     return Path(os.environ.get("SECOND_LOOK_RECORDS") or Path(__file__).resolve().parents[2] / "records")
 
 
+def made_store() -> Path:
+    """The same, made where it is missing. Raises RecordError where it cannot be."""
+    folder = store()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"The folder of records cannot be made: {error.strerror}. Ask whoever runs this program to let it write."
+        ) from error
+    return folder
+
+
 def audits() -> Path:
     """The folder of the audits that were begun on the page, and of the answers that they share with it."""
     return store() / AUDITS
@@ -350,13 +364,91 @@ def units() -> UnitStore | None:
     return cached.unit_store(audits() / "units")
 
 
-def saving(record: Record | Finding, store: Path, name: str) -> Task:
+def saving(record: Record | Finding | Sheet, name: str) -> Task:
     """The work of writing a record into the store."""
 
     def work(_progress: Progress, _cancel: threading.Event) -> str:
         from xai_core.manifest import save
 
-        store.mkdir(parents=True, exist_ok=True)
-        return save(record, store / name).name
+        return save(record, made_store() / name).name
 
     return work
+
+
+def checking() -> Task:
+    """The work of looking whether the records of the store are all that were saved into it."""
+
+    def work(_progress: Progress, _cancel: threading.Event) -> Any:
+        from xai_core.chain import check
+
+        return check(store())
+
+    return work
+
+
+class Verifying(Job):
+    """Comparing every byte of records with their manifests, one record after the other.
+
+    `reports` are there for as many as are `verified`; those that are in order are counted, and the first kept.
+    """
+
+    KEPT = 500  # reports of records that are in order
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self.verified, self.asked = 0, len(folders)
+        self.reports: dict[str, Report] = {}
+        self.wrong: dict[str, str] = {}  # why, of those that are not in order
+
+        def work(progress: Progress, cancel: threading.Event) -> None:
+            from xai_core.verification import verify
+
+            for number, (place, folder) in enumerate(folders.items(), 1):
+                if cancel.is_set():
+                    raise Cancelled("Cancelled. What was verified stays.")
+                try:
+                    report = verify(folder)
+                    why = ", ".join(f"{one.name} {one.status}" for one in report.files if one.status != "intact")
+                    if why or len(self.reports) < self.KEPT:
+                        self.reports[place] = report
+                except RecordError as error:  # it was deleted meanwhile
+                    why = str(error)
+                if why:
+                    self.wrong[place] = why
+                self.verified = number
+                progress(number, len(folders))
+
+        super().__init__(work, len(folders))
+
+
+class Recomputing(Job):
+    """Verifying one record and asking `count` of its answers again: `result` is the report.
+
+    `pictures` are files at hand, found by their hashes, `own` models at hand; others are loaded by the record's words.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        folder: Path,
+        identities: Sequence[Mapping[str, Any]],
+        count: int,
+        pictures: Sequence[bytes],
+        own: Sequence[Model],
+    ) -> None:
+        self.place = place
+
+        def work(progress: Progress, cancel: threading.Event) -> Report:
+            from xai_core.cases import CaseSet
+            from xai_core.recompute import verify
+            from xai_core.records import Case
+
+            cached.load_core()
+            models = list(own)
+            for identity in identities:
+                models += cached.at_hand(str(identity.get("name", "")), str(identity.get("task", "")))
+                cached.check_recorded(identity)
+            data = CaseSet("", tuple(Case("", partial(bytes, content)) for content in pictures))
+            with cached.shelf.using(*models):
+                return verify(folder, recompute=count, data=data, models=models, progress=progress, cancel=cancel)
+
+        super().__init__(work, models=own)

@@ -166,7 +166,7 @@ def maps(visitor: Session, shown: Shown, said: Sequence[Prediction], image: Imag
             plain_pictures(explained, said, visitor.looks[key], evidence, key)
             with st.container(horizontal=True, key="take-away"):
                 takeaway.download(explained, said, visitor.looks[key], evidence)
-                takeaway.save(visitor, explained, said, image, visitor.looks[key])
+                takeaway.save(visitor, explained, said, image, visitor.looks[key], evidence)
             takeaway.saving(visitor)
 
     drawn()

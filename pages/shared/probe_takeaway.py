@@ -44,7 +44,11 @@ def save(visitor: Session, one: Finding, key: str) -> None:
         "Keeps what was found, every number, the pictures of the strip as the model saw them, every setting and hash. "
         "Names of uploads stay out."
     )
-    takeaway.save_record(visitor, lambda note: replace(one, note=note), kept, key)
+
+    def made(wished: takeaway.Wished) -> Finding:
+        return replace(one, note=wished.note, reviewer=wished.reviewer)
+
+    takeaway.save_record(visitor, made, kept, key)
 
 
 def _mark(one: Finding) -> str:

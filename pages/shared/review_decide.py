@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import secrets
+import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.shared import errors, review_list, state
+from pages.shared import errors, jobs, review_list, state, takeaway
 from pages.shared.answers import some
 from pages.shared.errors import plain
 from pages.shared.review_cases import Cases
 from pages.shared.state import Session
-from xai_core.decisions import MOST_OF_A_NAME, MOST_OF_A_NOTE, MOST_OF_A_REASON, REASONS, Decision, Decisions, Kappa
+from xai_core.decisions import (
+    MOST_OF_A_NAME,
+    MOST_OF_A_NOTE,
+    MOST_OF_A_REASON,
+    REASONS,
+    Decision,
+    Decisions,
+    Kappa,
+    kappa_words,
+)
 
-REVIEWER, HIDE, GO_ON = "reviewer", "hide maps", "go on"  # keys of widgets
+if TYPE_CHECKING:
+    from xai_core.runs import Run
+
+REVIEWER, HIDE, GO_ON, NAMES = "reviewer", "hide maps", "go on", "seal names"  # keys of widgets
 
 
 def settings() -> str:
@@ -157,30 +172,61 @@ def step(visitor: Session, order: Sequence[str], by: int) -> None:
 # ---- all decisions ---------------------------------------------------------------------------------------------------
 
 
-def together(visitor: Session, book: Decisions, reviewer: str) -> None:
-    """How far reviewers agree, the decisions as files, and the list of reasons."""
+def together(visitor: Session, run: Run, book: Decisions, reviewer: str) -> None:
+    """How far reviewers agree, the decisions as files and as a record, and the list of reasons."""
     with st.expander("Decisions", icon=":material/fact_check:", on_change="rerun", key="decisions") as part:
-        if not part.open:
-            return
-        every = book.latest()
-        people = book.reviewers
-        st.markdown(f"{some(len(every), 'decision')} by {plain(', '.join(people)) or 'nobody yet'}.")
-        with st.container(horizontal=True, key="export"):
-            for name, data, kind in (
-                ("CSV", book.to_csv, "text/csv"),
-                ("Parquet", book.to_parquet, "application/vnd.apache.parquet"),
-                ("JSON", book.to_json, "application/json"),
-            ):
-                st.download_button(
-                    name, data, f"decisions-{len(book.history())}.{name.lower()}", kind, key=f"export {name}",
-                    on_click="ignore", icon=":material/download:", disabled=not people,
-                )  # fmt: skip
-        st.caption(
-            "With the whole history: who decided what and when. The column counts marks the latest of each reviewer."
-        )
-        if len(people) > 1:
-            _agreement(book, people)
-        _edit_reasons(visitor, book, reviewer)
+        if part.open:
+            _decisions(visitor, run, book, reviewer)
+    takeaway.saving(visitor)
+
+
+def _decisions(visitor: Session, run: Run, book: Decisions, reviewer: str) -> None:
+    every = book.latest()
+    people = book.reviewers
+    st.markdown(f"{some(len(every), 'decision')} by {plain(', '.join(people)) or 'nobody yet'}.")
+    with st.container(horizontal=True, key="export"):
+        for name, data, kind in (
+            ("CSV", book.to_csv, "text/csv"),
+            ("Parquet", book.to_parquet, "application/vnd.apache.parquet"),
+            ("JSON", book.to_json, "application/json"),
+        ):
+            st.download_button(
+                name, data, f"decisions-{len(book.history())}.{name.lower()}", kind, key=f"export {name}",
+                on_click="ignore", icon=":material/download:", disabled=not people,
+            )  # fmt: skip
+    st.caption(
+        "With the whole history: who decided what and when. The column counts marks the latest of each reviewer."
+    )
+    _seal(visitor, run, reviewer, bool(people))
+    if len(people) > 1:
+        _agreement(book, people)
+    _edit_reasons(visitor, book, reviewer)
+
+
+def _seal(visitor: Session, run: Run, reviewer: str, decided: bool) -> None:
+    """Save all of it as a record: what was decided until now can then no longer be changed unseen."""
+
+    @errors.kept
+    def seal() -> None:
+        names = state.value(NAMES) is True
+
+        def work(progress: jobs.Progress, cancel: threading.Event) -> Any:
+            from xai_core.decision_record import sheet_of
+
+            sheet = sheet_of(run, names=names, reviewer=reviewer)
+            return jobs.saving(sheet, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}")(progress, cancel)
+
+        visitor.saved = ""
+        visitor.saving = jobs.Job(work)
+
+    with st.container(horizontal=True, vertical_alignment="center", key="seal"):
+        st.button(
+            "Seal decisions", key="seal decisions", icon=":material/verified_user:", on_click=seal, width="content",
+            disabled=not decided or visitor.saving is not None,
+            help="Saves a record with every row, who agrees how far and the hash of the audit. Later decisions are "
+            "another record.",
+        )  # fmt: skip
+        st.checkbox("Keep the names of the files", key=NAMES, help="They may be names of people.")
 
 
 def _agreement(book: Decisions, people: Sequence[str]) -> None:
@@ -197,23 +243,6 @@ def _agreement(book: Decisions, people: Sequence[str]) -> None:
         f"Cohen's kappa of {plain(one)} and {plain(other)} on the cases that both decided: 0 is chance, 1 is full "
         "agreement."
     )
-
-
-def kappa_words(found: Kappa) -> str:
-    """Agreement in a sentence."""
-    if found.observed is None or found.expected is None:
-        return found.why
-    cases = (
-        f"{some(found.n, 'case')}, the same answer on {found.observed:.0%} where chance would give {found.expected:.0%}"
-    )
-    if found.kappa is None:
-        return f"{cases}. {found.why}"
-    interval = (
-        f" (95 % interval {found.low:.2f} to {found.high:.2f})"
-        if found.low is not None
-        else f" ({found.why.rstrip('.')})"
-    )
-    return f"kappa {found.kappa:.2f}{interval}; {cases}."
 
 
 def _edit_reasons(visitor: Session, book: Decisions, reviewer: str) -> None:

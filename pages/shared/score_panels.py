@@ -17,6 +17,8 @@ from pages.shared.errors import plain
 from pages.shared.metric_menu import ARROWS
 
 if TYPE_CHECKING:
+    from pages.shared.state import Session
+    from xai_core.records import Image, Prediction, Sheet
     from xai_core.score_table import Cell, Column, ScoreTable
 
 BY = {False: "Rank correlation", True: "Overlap of the highest tenth"}
@@ -237,6 +239,31 @@ def download(found: ScoreTable) -> None:
                     made = partial(_figure, found, "critical_difference", j)
                     name = f"critical-difference-{takeaway.stem(one.metric)}"
                     offer(f"Critical difference: {found.columns[j].label} (PNG)", made, name, "png", "image/png")
+
+
+def save(
+    visitor: Session,
+    found: ScoreTable,
+    said: Prediction,
+    masks: Mapping[str, Image],
+    left_out: Sequence[str] = (),
+) -> None:
+    """Write a record of the table that anybody can reopen and verify. `masks` mark the evidence, by sha256."""
+
+    def made(wished: takeaway.Wished) -> Sheet:
+        from xai_core.score_record import sheet_of
+
+        return sheet_of(
+            found,
+            predictions={said.image: said},
+            masks=masks,
+            left_out=left_out,
+            note=wished.note,
+            reviewer=wished.reviewer,
+        )
+
+    kept = "Keeps every score, verdict and setting, what the table comes to, and the hash of every map and picture."
+    takeaway.save_record(visitor, made, kept, "scores")
 
 
 def _figure(found: ScoreTable, name: str, *which: int) -> bytes:

@@ -17,8 +17,9 @@ from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, 
 if TYPE_CHECKING:
     from streamlit.navigation.page import Page
 
-    from pages.shared.jobs import Arriving, Job, Survey
+    from pages.shared.jobs import Arriving, Job, Recomputing, Survey, Verifying
     from pages.shared.own_weights import OwnWeights
+    from xai_core.chain import ChainReport
     from xai_core.score_table import ScoreTable
     from xai_core.validity import Validity
     from xai_core.verification import Report
@@ -32,7 +33,7 @@ KEPT_FINDINGS = 8
 KEPT_PREDICTIONS = 256
 KEPT_PICTURES = 32
 KEPT_PIXELS = 120_000_000  # of all pictures of one visitor together: 360 MB
-KEPT_BYTES = 400_000_000  # of one visitor's files with several frames
+KEPT_BYTES = 400_000_000  # of one visitor's files
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Session:
     """One visitor. Nothing of it is shared with another."""
 
     pictures: dict[str, Image] = field(default_factory=dict)  # uploads by the sha256 of their files
-    files: dict[str, bytes] = field(default_factory=dict)  # of those with several frames, to show another
+    files: dict[str, bytes] = field(default_factory=dict)  # their bytes: to show another frame, and to be kept
     masks: dict[tuple[str, str], Image] = field(default_factory=dict)  # what marks the evidence of uploads, by `place`
     chosen: str = ""  # sha256 of an upload; empty while a sample, or nothing, is looked at
     sample: str = ""
@@ -161,8 +162,16 @@ class Session:
     reviewing: Reviewing = field(default_factory=Reviewing)
     auditing: Auditing = field(default_factory=Auditing)
     made: Answers[Kept] = field(default_factory=lambda: Answers(KEPT_MAPS))  # for cases of runs
-    opened: str = ""  # folder name of the record that is open
-    reports: dict[str, Report] = field(default_factory=dict)  # of verifying, by folder name
+    reviewer: str = ""  # the name that this person gave, to be put into what is saved
+    opened: str = ""  # where the record that is open lies, below the store
+    beside: str = ""  # and the one that it is compared with
+    reports: dict[str, Report] = field(default_factory=dict)  # of verifying, by where the records lie
+    verifying: Verifying | None = None
+    recomputing: Recomputing | None = None
+    verified: Verifying | None = None  # the last that ended
+    checking: Job | None = None  # the chain
+    chain: ChainReport | None = None
+    settled: str = ""  # what became of the record that was imported or deleted last
     menu: dict[str, Page] = field(default_factory=dict)
 
     def take(self, image: Image, file: bytes = b"") -> str | None:
@@ -170,7 +179,7 @@ class Session:
         key, _ = place(image)
         others = [one for sha256, one in self.pictures.items() if sha256 != key]
         pixels = sum(one.pixels[..., 0].size for one in (*others, image))
-        files = {**self.files, key: file} if "frames" in image.source else self.files
+        files = {**self.files, key: file} if file else self.files
         if len(others) >= KEPT_PICTURES or pixels > KEPT_PIXELS or sum(map(len, files.values())) > KEPT_BYTES:
             return f"{image.name or 'The picture'} was not taken: too many pictures are here. Remove some first."
         self.pictures[key], self.files = image, files
@@ -198,7 +207,7 @@ class Session:
     @property
     def jobs(self) -> list[Job]:
         """All the work that goes on, or has ended unseen."""
-        every = (*(one.job for one in self._answers), self.saving, self.surveying)
+        every = (*(one.job for one in self._answers), self.saving, self.surveying, *self._filed)
         return [job for job in every if job is not None]
 
     def settle(self) -> None:
@@ -210,6 +219,10 @@ class Session:
     @property
     def _answers(self) -> tuple[Answers[Any], ...]:
         return self.maps, self.scores, self.evidence, self.comparisons, self.made, self.findings
+
+    @property
+    def _filed(self) -> tuple[Job | None, ...]:
+        return self.verifying, self.recomputing, self.checking
 
     def predicted(self, digest: str, prediction: Prediction) -> None:
         """Remember a prediction."""

@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from pages.shared import errors, jobs, state, viewer, watch
+from pages.shared import errors, jobs, samples, state, viewer, watch
 from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.question import Looks
 from pages.shared.state import Session
-from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Record, Target
+from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Record, Sheet, Target
 
 LISTED = 4  # maps; of more, one is picked from a list
 
@@ -168,35 +168,98 @@ def _answers(said: Prediction) -> list[dict[str, Any]]:
     return [{"class": label, word: number} for label, number in said.top(len(said.labels))]
 
 
+@dataclass(frozen=True)
+class Wished:
+    """What the person says who saves: a note, their name, and which of what is private may travel with the record."""
+
+    note: str = ""
+    reviewer: str = ""
+    picture: bool = False
+    name: bool = False
+
+
 def save(
-    visitor: Session, explained: Sequence[Explanation], said: Sequence[Prediction], image: Image, looks: Looks
+    visitor: Session,
+    explained: Sequence[Explanation],
+    said: Sequence[Prediction],
+    image: Image,
+    looks: Looks,
+    evidence: Sequence[Evidence | None],
 ) -> None:
-    """Write a record of maps that anybody can reopen and verify."""
+    """Write a record of maps, with the verdicts that are there, that anybody can reopen and verify."""
 
-    def made(note: str) -> Record:
-        looked_at = figure_looks(explained, looks)
-        return Record(tuple(explained), tuple(said), picture=dict(image.source), display=looked_at, note=note)
+    def made(wished: Wished) -> Record:
+        return Record(
+            tuple(explained),
+            tuple(said),
+            picture=dict(image.source),
+            display=figure_looks(explained, looks),
+            note=wished.note,
+            evidence=tuple(evidence),
+            reviewer=wished.reviewer,
+            name=image.name if wished.name else "",
+            upload=_file(visitor, image) if wished.picture else None,
+        )
 
-    kept = "Keeps the maps, what the model saw, every setting and hash. The upload's name stays out."
-    save_record(visitor, made, kept)
+    kept = "Keeps the maps, what the model saw, verdicts, every setting and hash."
+    save_record(visitor, made, kept, image=image)
 
 
-def save_record(visitor: Session, made: Callable[[str], Record | Finding], kept: str, which: str = "") -> None:
-    """Write what `made` makes of a note. `kept` says what that keeps; `which` tells one of several on a page."""
+def _file(visitor: Session, image: Image) -> bytes | None:
+    """The bytes of a picture as they came; None where they are no longer here."""
+    sha256, _ = state.place(image)
+    if (sample := samples.by_hash(sha256)) is not None:
+        return samples.samples()[sample].path.read_bytes()
+    return visitor.files.get(sha256)
+
+
+def save_record(
+    visitor: Session,
+    made: Callable[[Wished], Record | Finding | Sheet],
+    kept: str,
+    which: str = "",
+    image: Image | None = None,
+) -> None:
+    """Write what `made` makes of what the person wishes. `kept` says what that keeps; `which` tells one of several.
+
+    `image` may travel with it, and its name, each only where the person says so.
+    """
     key = f"{visitor.saves} {which}".strip()
 
     @errors.kept
     def write() -> None:
-        record = made(str(state.value(f"note {key}") or "").strip())
+        visitor.reviewer = str(state.value(f"name {key}") or "").strip()
+        ticked = [state.value(f"{part} {key}") is True for part in ("keep picture", "keep name")]
+        record = made(Wished(str(state.value(f"note {key}") or "").strip(), visitor.reviewer, *ticked))
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         visitor.saved, visitor.saves = "", visitor.saves + 1
-        visitor.saving = jobs.Job(jobs.saving(record, jobs.store(), name))
+        visitor.saving = jobs.Job(jobs.saving(record, name))
 
     with st.popover("Save record", icon=":material/save:", type="primary", key=f"save record {key}"):
         st.text_area("Note (optional)", key=f"note {key}", max_chars=2000, height=90)
+        state.start_with(f"name {key}", visitor.reviewer)
+        st.text_input("Your name (optional)", key=f"name {key}", max_chars=100, help="Who looked, as the record says.")
+        if image is not None:
+            _private(visitor, image, key)
         st.caption(kept)
         disabled = visitor.saving is not None
         st.button("Save", key=f"save {which}".strip(), type="primary", on_click=write, disabled=disabled)
+
+
+def _private(visitor: Session, image: Image, key: str) -> None:
+    """Two ticks, both off: what may be about a person stays out unless somebody says otherwise."""
+    sha256, _ = state.place(image)
+    here = sha256 in visitor.files or samples.by_hash(sha256) is not None
+    st.checkbox(
+        "Keep the picture itself",
+        key=f"keep picture {key}",
+        disabled=not here,
+        help="The file as it was given, with all that is in it: a DICOM may name its patient. With it, anybody can "
+        "recompute the record." + ("" if here else " The file is no longer here: drop it again to keep it."),
+    )
+    st.checkbox(
+        "Keep its name", key=f"keep name {key}", disabled=not image.name, help=plain(image.name or "It has none.")
+    )
 
 
 def saving(visitor: Session) -> None:

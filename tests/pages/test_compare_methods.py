@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +122,29 @@ def test_a_metric_s_settings_are_asked_for_and_stand_in_the_address(compare: Ope
     settled(app)
     assert table(app).columns[0].metric["baseline"] == "black"
     assert app.query_params["deletion.baseline"] == "black"
+
+
+def test_the_table_is_saved_as_a_record_with_what_was_asked(compare: Opener, store: Path):
+    app = compare(**XRAY, **TWO, metric=["sparseness", "pointing_game"])
+    app.text_area(key="note 0 scores").set_value("Why these two?")
+    app.text_input(key="name 0 scores").set_value("Ada")
+    app.button(key="save scores").click()
+    settled(app)
+    assert not app.error
+    assert "Saved as" in words(app)
+    [folder] = [one.parent for one in store.glob("*/manifest.json")]
+    sheet = xai.open_record(folder)
+    assert xai.verify(folder).ok
+    assert (sheet.kind, sheet.note, sheet.reviewer) == ("scores", "Why these two?", "Ada")
+    found = table(app)
+    assert [row["value"] for row in sheet.tables["scores"].lines()] == [
+        across[0].value for per_metric in found.found for across in per_metric
+    ]
+    [picture] = sheet.tables["pictures"].lines()
+    assert picture["image_sha256"] == xai.read_image(SAMPLES / f"{XRAY['sample']}.png").sha256
+    assert picture["predicted"] == "simple fracture"
+    assert picture["mask_sha256"]
+    assert {"summary.md", "ranking.png", "scores.parquet"} < set(sheet.attached)
 
 
 def test_without_a_method_there_is_nothing_to_compare(compare: Opener):

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 import xai_core as xai
-from pages import manifests as manifests_page
-from pages.shared import takeaway, viewer
+from pages.shared import record_again, takeaway, viewer
 from pages.shared.question import Looks, Question
 from tests.pages.conftest import Opener, settled, words
 from xai_core.models import Model
@@ -176,9 +175,9 @@ def test_a_record_of_one_method_and_several_findings_asks_for_them_again(inject:
     model = inject(colours(6), [2, -5, 4, -6, 3, 1], FINDINGS)
     image = samples.picture("cat")
     order = [int(i) for i in xai.predict(model, image).order()]
-    assert manifests_page.question(recorded(model, order[:3], image)).findings == 3
-    assert manifests_page.question(recorded(model, [order[0], order[3]], image)).findings == 4  # and those between
-    assert manifests_page.question(recorded(model, order[:1], image)).findings is None
+    assert record_again.question(recorded(model, order[:3], image)).findings == 3
+    assert record_again.question(recorded(model, [order[0], order[3]], image)).findings == 4  # and those between
+    assert record_again.question(recorded(model, order[:1], image)).findings is None
 
 
 def test_a_record_is_saved_from_the_page_and_opens_with_the_switch_on(explain: Opener, inject: Injected, store: Path):
@@ -189,7 +188,7 @@ def test_a_record_is_saved_from_the_page_and_opens_with_the_switch_on(explain: O
     [folder] = [path for path in store.iterdir() if path.name != AUDITS]
     record = xai.open_record(folder)
     assert [e.target.label for e in record.explanations] == labels(app)
-    address = manifests_page.question(record).to_address()
+    address = record_again.question(record).to_address()
     again = explain(**{**address, "sample": "cat"})
     assert labels(again) == labels(app)
     assert again.toggle(key="one each").value
@@ -202,7 +201,7 @@ def test_contrasts_with_several_rivals_are_asked_for_again_with_the_same_rivals(
     targets = [e.target for e in maps(app)]
     assert [(one.index, one.against) for one in targets] == [(0, 1), (1, 0), (2, 0)]
     record = Record(tuple(maps(app)), tuple(app.session_state["session"].predictions.values()))
-    again = explain(**{**manifests_page.question(record).to_address(), "sample": "cat"})
+    again = explain(**{**record_again.question(record).to_address(), "sample": "cat"})
     assert [e.target for e in maps(again)] == targets
 
 

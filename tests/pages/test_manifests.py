@@ -63,7 +63,8 @@ def test_a_changed_file_is_named(manifests: Opener, record: Path):
     app = manifests()
     app.button(key="verify all").click()
     settled(app)
-    assert "does not match its manifest" in app.error[0].value
+    assert "1 of 1 verified record is not intact" in app.error[0].value
+    assert "does not match its manifest" in app.error[1].value
     assert "✗ changed" in words(app)
     assert "heatmap" in words(app)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import xai_core as xai
 from pages.shared import review_filters, review_list, review_maps, samples
 from pages.shared.review_cases import Cases
 from pages.shared.review_view import View
@@ -337,6 +338,43 @@ def test_two_reviewers_and_the_list_of_reasons(review, run, pictures):
     settled(app)
     assert book.reasons["1"] == "ghost"
     assert "**ghost**" in [one.label for one in named(review(case=pictures[FILES[0]])).button]
+
+
+def test_decisions_are_sealed_into_the_store(review, run, pictures, store):
+    app = named(review())
+    app.session_state["decisions"] = True
+    settled(app)
+    assert app.button(key="seal decisions").disabled  # nobody has decided anything
+    book = Decisions(run)
+    for name in FILES[:2]:
+        book.decide("Ben", pictures[name], name, reason="3")
+    settled(app)
+    click(app, "seal decisions")
+    assert not app.error
+    assert "Saved as" in words(app)
+    [folder] = [one.parent for one in store.glob("*/manifest.json")]
+    sheet = xai.open_record(folder)
+    assert xai.verify(folder).ok
+    assert (sheet.kind, sheet.reviewer, sheet.about["reviewers"]) == ("decisions", "Ada", ["Ben"])
+    assert [row["picture"] for row in sheet.tables["decisions"].lines()] == [pictures[name] for name in FILES[:2]]
+    assert "file" not in sheet.tables["decisions"].words
+    app.checkbox(key="seal names").check()
+    settled(app)
+    click(app, "seal decisions")
+    [other] = [one.parent for one in store.glob("*/manifest.json") if one.parent != folder]
+    assert [row["file"] for row in xai.open_record(other).tables["decisions"].lines()] == FILES[:2]
+
+
+def test_decisions_on_an_unfinished_audit_are_not_sealed_and_it_says_why(review, run, pictures, store):
+    Decisions(run).decide("Ada", pictures[FILES[0]], flag=True)
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "status": "stopped"}))
+    app = named(review())
+    app.session_state["decisions"] = True
+    settled(app)
+    click(app, "seal decisions")
+    assert "Cannot seal the decisions on first: the audit is not finished (stopped)" in words(app)
+    assert not list(store.glob("*/manifest.json"))
 
 
 def test_an_unlabelled_run_has_no_right_and_wrong(review, store):

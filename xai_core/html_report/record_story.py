@@ -392,8 +392,8 @@ def _finding_untested(finding: Finding) -> Iterator[Block]:
 
 def _sheet(source: Source, sheet: Sheet) -> Story:
     scores = sheet.kind == "scores"
-    model = sheet.about.get("model")
-    models = [model] if isinstance(model, Mapping) else []
+    named = sheet.about.get("models") or [sheet.about.get("model")]
+    models = [one for one in named if isinstance(one, Mapping)]
     grids: list[Block] = [grid_of(table, ("sheet.json", f"{name}.csv")) for name, table in sheet.tables.items()]
     title = str(sheet.about.get("title") or ("Scores of maps" if scores else "Decisions of reviewers"))
     methods = [str(one["name"]) for one in sheet.about.get("methods") or () if isinstance(one, Mapping)]
