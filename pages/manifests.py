@@ -16,7 +16,7 @@ from pages.shared.errors import plain
 from pages.shared.question import Looks, Network, Question, whole
 from pages.shared.state import Session, session
 from xai_core.errors import RecordError
-from xai_core.records import Explanation, Finding, Record
+from xai_core.records import Explanation, Finding, Record, Sheet
 
 if TYPE_CHECKING:
     from xai_core.store import Entry
@@ -196,6 +196,8 @@ def opened(visitor: Session, folder: Path) -> None:
         if visitor.probing.address is not None and (menu := visitor.menu.get("bias_probes")):
             st.switch_page(menu)
         found(record, folder, report)
+    elif isinstance(record, Sheet):
+        told(record, folder, report)
     else:
         with restore:
             _restore(visitor, record)
@@ -223,6 +225,18 @@ def found(record: Finding, folder: Path, report: Report | None) -> None:
     contents(record, report)
 
 
+def told(record: Sheet, folder: Path, report: Report | None) -> None:
+    """Scores of maps, or decisions of reviewers."""
+    from pages.shared import probe_result
+
+    model = record.about.get("model", {"name": ""})["name"]
+    _heading(str(record.about.get("title", record.kind)), str(model), record, folder)
+    if record.sentences:
+        st.markdown("\n".join(f"- {plain(sentence)}" for sentence in record.sentences))
+    probe_result.tables(record, (), "record")
+    contents(record, report)
+
+
 def explained(record: Record, folder: Path, report: Report | None, seen: Looks) -> None:
     """The maps of one model or several."""
     first = record.explanations[0]
@@ -245,8 +259,8 @@ def explained(record: Record, folder: Path, report: Report | None, seen: Looks) 
     contents(record, report)
 
 
-def _heading(title: str, named: str, record: Record | Finding, folder: Path) -> None:
-    st.markdown(f"## {plain(title)} &nbsp;·&nbsp; {plain(named)}")
+def _heading(title: str, named: str, record: Record | Finding | Sheet, folder: Path) -> None:
+    st.markdown("## " + " &nbsp;·&nbsp; ".join(plain(text) for text in (title, named) if text))
     st.caption(plain(f"Saved {when(record.manifest['created'])} · {folder.name}"))
     if record.note:
         with st.container(border=True):
@@ -254,15 +268,18 @@ def _heading(title: str, named: str, record: Record | Finding, folder: Path) -> 
             st.text(record.note)
 
 
-def contents(record: Record | Finding, report: Report | None) -> None:
+def contents(record: Record | Finding | Sheet, report: Report | None) -> None:
     """The manifest: who made it with what, and the hash of every file."""
     manifest = record.manifest
     with st.expander("Made with", icon=":material/construction:"):
         st.code(_lines(manifest["made_with"]), language=None)
     if isinstance(record, Finding):
         _asked(record)
-    else:
+    elif isinstance(record, Record):
         _maps(record)
+    else:
+        with st.expander("What it is of", icon=":material/badge:"):
+            st.code(_lines(record.about), language=None)
     with st.expander(f"Files: {len(manifest['files']) + 1}, with the manifest", icon=":material/folder:"):
         status = {file.name: WORDS[file.status] for file in report.files} if report else {}
         rows = ["| File | Status | Bytes | SHA-256 |", "|:--|:--|--:|:--|"]

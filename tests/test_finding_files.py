@@ -18,7 +18,7 @@ import xai_core as xai
 from tests import findings_made
 from xai_core.errors import RecordError
 from xai_core.finding_files import finding_json
-from xai_core.records import Finding, Frame, Table, Target, plain
+from xai_core.records import Finding, Frame, Sheet, Table, Target, plain
 from xai_core.seal import MANIFEST, sealed
 from xai_core.store import list_records, zip_record
 
@@ -170,6 +170,70 @@ def test_a_table_holds_plain_finite_values_alone() -> None:
     assert table.lines() == [{"a": None, "b": 2}, {"a": 1, "b": 3}]
 
 
+def a_sheet(kind: str = "scores") -> Sheet:
+    tables = {
+        "scores": Table("Scores", {"method": "Method", "value": "Value, of 1"}, (("=1+1", 0.25), ("Ä <b>", None))),
+        "left_out": Table("Left out", {"why": "Why"}, ()),
+    }
+    about = {"title": "Scores of $x_1$", "model": findings_made.MODEL, "methods": [{"name": "lime", "samples": 500}]}
+    return Sheet(kind, about, ("One.", "Zwei: “ß”."), tables, "A note.", "Dr. Ä")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["scores", "decisions"])
+def test_a_sheet_comes_back_as_it_was_and_is_listed_and_packed(kind: str, tmp_path: Path) -> None:
+    sheet = a_sheet(kind)
+    folder = xai.save(sheet, tmp_path / "record")
+    assert xai.verify(folder).ok
+    again = xai.open_record(folder)
+    assert isinstance(again, Sheet)
+    for name in ("kind", "sentences", "note", "reviewer"):
+        assert getattr(again, name) == getattr(sheet, name), name
+    assert dict(again.about) == dict(sheet.about)
+    assert dict(again.tables) == dict(sheet.tables)
+    [entry] = list_records(tmp_path)
+    assert (entry.kind, entry.title, entry.model) == (kind, "Scores of $x_1$", findings_made.MODEL["name"])
+    assert (entry.methods, entry.note, entry.reviewer, entry.sequence) == (("lime",), "A note.", "Dr. Ä", 1)
+    assert entry.bytes == sum(file.stat().st_size for file in folder.iterdir() if file.name != "manifest.json")
+    assert zip_record(folder)[:2] == b"PK"
+    rows = list(csv.DictReader(io.StringIO((folder / "scores.csv").read_text("utf-8"), newline="")))
+    assert [row["value"] for row in rows] == ["0.25", ""]
+    assert rows[0]["method"] == "'=1+1"  # no spreadsheet computes it
+
+
+def test_a_sheet_checks_itself() -> None:
+    sheet = a_sheet()
+    for odd in ({"kind": "other"}, {"tables": {}}, {"tables": {"../x": sheet.tables["scores"]}}):
+        with pytest.raises(ValueError):
+            dataclasses.replace(sheet, **odd)
+
+
+def test_a_sheet_that_somebody_made_up_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder = xai.save(a_sheet(), tmp_path / "record")
+    for made_up in (b"[" * 200_000, b"{}", b"[]", b'{"tables": []}', b'{"tables": {"../x": {}}}', b"\xff", b""):
+        replaced(folder, "sheet.json", made_up)
+        assert xai.verify(folder).ok
+        with pytest.raises(RecordError, match="Cannot open record"):
+            xai.open_record(folder)
+    for about in (3, {"model": 3}, {"methods": 3}, {"title": []}):
+        resealed(folder, lambda manifest, about=about: manifest.update(about=about))
+        [entry] = list_records(tmp_path)
+        assert entry.problem or entry.title
+
+
+def test_who_looked_at_a_finding_is_kept(tmp_path: Path) -> None:
+    finding = dataclasses.replace(findings_made.dose_finding(), reviewer="Dr. Ä")
+    assert xai.open_record(xai.save(finding, tmp_path / "record")).reviewer == "Dr. Ä"
+    [entry] = list_records(tmp_path)
+    assert (entry.reviewer, entry.picture) == ("Dr. Ä", " ".join(finding.pictures))
+
+
+def replaced(folder: Path, name: str, content: bytes) -> None:
+    """Replace a file, and forge a manifest that lists the new one."""
+    (folder / name).write_bytes(content)
+    facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    resealed(folder, lambda manifest: [one.update(facts) for one in manifest["files"] if one["name"] == name])
+
+
 def test_a_frame_checks_itself() -> None:
     pixels = np.zeros((4, 5, 3), np.uint8)
     with pytest.raises(ValueError, match="size of its pixels"):
@@ -193,14 +257,7 @@ def test_a_record_that_somebody_made_up_is_refused_in_a_sentence(tmp_path: Path)
         json.dumps({**said, "frames": [{**said["frames"][0], "facts": {"dose": 1e999}}, *said["frames"][1:]]}).encode(),
         json.dumps({**said, "tables": {"doses": {"title": "T", "words": [["a", "A"]], "rows": [[[1]]]}}}).encode(),
     ):
-        (folder / "finding.json").write_bytes(made_up)
-        facts = {"bytes": len(made_up), "sha256": hashlib.sha256(made_up).hexdigest()}
-        resealed(
-            folder,
-            lambda manifest, facts=facts: [
-                one.update(facts) for one in manifest["files"] if one["name"] == "finding.json"
-            ],
-        )
+        replaced(folder, "finding.json", made_up)
         assert xai.verify(folder).ok
         with pytest.raises(RecordError, match="Cannot open record"):
             xai.open_record(folder)

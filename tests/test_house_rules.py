@@ -25,7 +25,7 @@ ROWS = [
     {"errors"},
     {"durable", "records", "registry", "drawing_weights", "agreement", "spreadsheet"},
     {"statistics"},
-    {"group_statistics"},
+    {"group_statistics", "paired_statistics"},
     {"raster", "colours", "photometry", "covering"},
     {"dicom", "canvas"},
     {"images"},
@@ -38,7 +38,7 @@ ROWS = [
     {"masking", "sensitivity", "foreground", "map_shift"},
     {"metrics"},
     {
-        *("pipeline", "provenance", "seal", "verification"),
+        *("pipeline", "provenance", "seal", "signing", "verification", "chain"),
         *("checklist", "comparison", "comparison_figure"),
         *("units", "unit_parts", "unit_places", "unit_store", "lease", "decisions"),
     },
@@ -48,12 +48,14 @@ ROWS = [
         *("artefacts", "challenge", "challenge_effects", "challenge_report"),
         *("group_comparison", "grouping", "group_answers", "group_trend"),
     },
-    {"evidence", "score_export", "charts", "score_summary", "gate"},
+    {"evidence", "score_export", "charts", "score_summary", "drift", "drift_summary", "gate"},
     {"probing", "probe_figures", "probe_panels", "group_panels", "finding_panels"},
-    {"finding_files", "store", "manifest"},
+    {"finding_files", "sheet_files", "store", "manifest"},
+    {"catalogue", "retention"},
+    {"sameness", "reloading", "recompute"},
     {
         *("validity", "tables", "findings"),
-        *("audit_tables", "audit_aggregate", "audit_figures", "audit_summary", "audit_report"),
+        *("audit_tables", "audit_aggregate", "audit_figures", "audit_summary", "audit_report", "html_report"),
     },
     {"audit_work", "audit_cost"},
     {"engines"},
@@ -61,7 +63,10 @@ ROWS = [
     {"auditing"},
     {""},
     {"options"},
-    {"audit_command", "compare_command", "score_command", "gate_command", "probe_command"},
+    {
+        *("audit_command", "compare_command", "drift_command", "gate_command", "probe_command"),
+        *("records_command", "report_command", "score_command", "verify_command"),
+    },
     {"demo", "__main__"},
 ]
 HEAVY = {"timm", "pytorch_grad_cam", "captum", "shap", "lime", "sklearn", "skimage", "matplotlib", "pandas"}

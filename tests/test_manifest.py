@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
 from xai_core import figures, manifest, provenance, seal, store, verification
-from xai_core.errors import RecordError, SettingError
-from xai_core.records import Explanation, Passes, Prediction, Record, Target
+from xai_core.errors import PictureError, RecordError, SettingError
+from xai_core.methods import METHODS
+from xai_core.records import Check, Evidence, Explanation, Passes, Prediction, Record, Sheet, Table, Target
+from xai_core.registry import settings as settings_of
 
 ROOT = Path(manifest.__file__).parent.parent
 MODEL = {"name": "demo-xray", "weights_sha256": "0123456789abcdef" * 4, "device": "cpu", "classes": 3}
@@ -81,6 +85,13 @@ def kept_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def drawn_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are not what is tested here."""
+    for name in ("panels", "sheet"):
+        monkeypatch.setattr(manifest.figures, name, lambda *args, **looks: np.zeros((2, 2, 3), np.uint8))
+
+
+@pytest.fixture
 def saved(kept: Path, tmp_path: Path) -> Path:
     """A copy for breaking."""
     return Path(shutil.copytree(kept, tmp_path / "copy"))
@@ -131,7 +142,7 @@ def test_a_record_comes_back_equal(kept: Path) -> None:
 
 def test_a_reopened_record_carries_its_manifest(kept: Path) -> None:
     fields = manifest.open_record(kept).manifest
-    assert fields["schema"] == 1
+    assert fields["schema"] == 2
     assert fields["kind"] == "explanation"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", fields["created"])
     assert fields["made_with"]["app"] == manifest.VERSION
@@ -206,6 +217,142 @@ def test_explanations_of_different_pixels_or_another_picture_are_not_one_record(
     with pytest.raises(ValueError, match="of one picture"):
         manifest.save(explanation(image="cd" * 32), tmp_path / "out", PREDICTION)
     assert list(tmp_path.iterdir()) == []
+
+
+CHECKS = (
+    Check("flow", True, "The layer reaches the target.", 0.5, 0.1),
+    Check("seeds", None, "This method has no chance in it."),
+    Check("placement", False, "Elsewhere it scores as well — “ß”.", 0.4),
+)
+
+
+@pytest.mark.usefixtures("drawn_small")
+def test_verdicts_come_back_with_their_checks_and_where_there_are_none(tmp_path: Path) -> None:
+    found = (Evidence("weak", CHECKS, 3, Passes(40, 2)), None, Evidence("supported", ()))
+    again = manifest.open_record(manifest.save(record(evidence=found, reviewer="Dr. Ä <b>"), tmp_path / "out"))
+    assert again.evidence == found
+    assert again.reviewer == "Dr. Ä <b>"
+    [entry] = manifest.list_records(tmp_path)
+    assert (entry.verdicts, entry.reviewer) == (("weak", "supported"), "Dr. Ä <b>")
+    none = manifest.open_record(manifest.save(record(evidence=(None, None, None)), tmp_path / "none"))
+    assert none.evidence == ()
+    with pytest.raises(ValueError, match="2 verdicts for 3 explanations"):
+        record(evidence=found[:2])
+
+
+@pytest.mark.usefixtures("drawn_small")
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"verdict": "certain"}, {"verdict": None}, {"checks": None}, {"checks": [{"name": "x"}]}, {"seed": None},
+        {"checks": [{"name": "x", "passed": True, "sentence": 3}]}, {"passes": {"sideways": 1}},
+    ],
+)  # fmt: skip
+def test_a_verdict_that_nobody_gave_is_refused_although_its_hash_is_right(odd: dict[str, Any], tmp_path: Path) -> None:
+    folder = manifest.save(record(evidence=(Evidence("weak", CHECKS), None, None)), tmp_path / "out")
+    reseal(folder, lambda fields: fields["explanations"][0]["evidence_found"].update(odd))
+    with pytest.raises(RecordError, match="does not describe a record"):
+        manifest.open_record(folder)
+
+
+def uploaded(form: str) -> bytes:
+    if form == "DICOM":
+        return bytes(128) + b"DICM" + bytes(60)
+    out = io.BytesIO()
+    PillowImage.fromarray(PIXELS).save(out, form)
+    return out.getvalue()
+
+
+@pytest.mark.usefixtures("drawn_small")
+@pytest.mark.parametrize(
+    ("form", "ending"),
+    [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("TIFF", "tif"), ("BMP", "bmp"), ("DICOM", "dcm")],
+)
+def test_the_picture_travels_only_where_it_was_chosen_and_is_called_by_what_it_is(
+    form: str, ending: str, tmp_path: Path
+) -> None:
+    upload = uploaded(form)
+    seen = explanation(image=hashlib.sha256(upload).hexdigest())
+    folder = manifest.save(Record((seen,), upload=upload), tmp_path / "with")
+    assert (folder / f"picture.{ending}").read_bytes() == upload
+    again = manifest.open_record(folder)
+    assert again.upload == upload
+    assert again.manifest["picture"] == {"sha256": seen.image, "source": {}, "file": f"picture.{ending}"}
+    assert wrong(folder) == {}
+    with zipfile.ZipFile(io.BytesIO(manifest.zip_record(folder))) as archive:
+        assert sum(name.endswith(f"/picture.{ending}") for name in archive.namelist()) == 1
+    (folder / f"picture.{ending}").write_bytes(upload[:-1] + b"?")
+    assert wrong(folder) == {f"picture.{ending}": "changed"}
+    with pytest.raises(RecordError, match=rf"picture\.{ending} is changed"):
+        manifest.open_record(folder)
+    without = manifest.save(Record((seen,)), tmp_path / "without")
+    assert not list(without.glob("picture*"))
+    assert manifest.open_record(without).upload is None
+
+
+@pytest.mark.usefixtures("drawn_small")
+def test_another_picture_never_travels(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not the picture that was explained"):
+        record(upload=uploaded("PNG"))
+    later = hashlib.sha256(f"{hashlib.sha256(uploaded('TIFF')).hexdigest()} frame 2".encode()).hexdigest()
+    facts = {"frame": 2, "file_sha256": hashlib.sha256(uploaded("TIFF")).hexdigest()}
+    kept = Record((explanation(image=later),), picture=facts, upload=uploaded("TIFF"))
+    folder = manifest.save(kept, tmp_path / "frame")
+    assert manifest.open_record(folder).upload == uploaded("TIFF")
+    assert manifest.list_records(tmp_path)[0].picture == f"{later} {facts['file_sha256']}"
+    reseal(folder, lambda fields: fields["picture"]["source"].pop("file_sha256"))
+    with pytest.raises(RecordError, match="does not describe a record"):
+        manifest.open_record(folder)
+
+
+@pytest.mark.usefixtures("drawn_small")
+def test_what_is_no_picture_never_travels(tmp_path: Path) -> None:
+    script = b"#!/bin/sh\nrm -rf ."
+    odd = Record((explanation(image=hashlib.sha256(script).hexdigest()),), upload=script)
+    with pytest.raises(PictureError, match=r"The picture to be kept is .*, not one that this program reads"):
+        manifest.save(odd, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("drawn_small")
+def test_a_name_is_written_only_where_it_was_chosen(tmp_path: Path) -> None:
+    folder = manifest.save(record(name="fall 7 <b>.png"), tmp_path / "out")
+    assert manifest.open_record(folder).name == "fall 7 <b>.png"
+    assert manifest.open_record(folder).picture == record().picture
+    assert "name" not in manifest.open_record(manifest.save(record(), tmp_path / "none")).manifest["picture"]
+    with pytest.raises(RecordError, match="half a character"):
+        manifest.save(record(name=os.fsdecode(b"f\xff.png")), tmp_path / "half")
+
+
+@pytest.mark.usefixtures("drawn_small")
+def test_a_record_says_how_determined_torch_was(tmp_path: Path) -> None:
+    import torch
+
+    before = torch.backends.cudnn.benchmark
+    try:
+        for told in (not before, before):  # as it stands at each saving
+            torch.backends.cudnn.benchmark = told
+            folder = manifest.save(explanation(), tmp_path / str(told))
+            made = manifest.open_record(folder).manifest["made_with"]["determinism"]
+            assert made["cudnn_benchmark"] is told
+    finally:
+        torch.backends.cudnn.benchmark = before
+    assert made["threads"] == torch.get_num_threads()
+    assert made["deterministic_algorithms"] is torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_is_built_again_from_its_record(name: str, tmp_path: Path) -> None:
+    """Also with settings that are not the first ones."""
+    first = METHODS.build(name)
+    other = METHODS.build({"name": name, **{
+        field.name: field.metadata["choices"][-1] if field.metadata["choices"] else field.metadata["low"]
+        for field in settings_of(METHODS[name])
+        if field.metadata["choices"] or field.metadata["low"] is not None
+    }})  # fmt: skip
+    for number, method in enumerate((first, other)):
+        saved = seal.sealed({"method": manifest._plain(method.to_dict())})
+        assert METHODS.build(json.loads(saved)["method"]) == method, number
 
 
 # refusing and failing ---------------------------------------------------------------------------------------------
@@ -295,7 +442,7 @@ def test_a_failure_at_any_operation_leaves_nothing(
 ) -> None:
     total = operations_of_a_save(tmp_path / "first")
     assert total > 25
-    for at in range(1, total + 1):
+    for at in range(1, total):  # the last one only tells those who wait that the record is there
         home = tmp_path / f"at{at}"
         home.mkdir()
         if was_there:
@@ -387,11 +534,14 @@ import os, signal, sys
 from pathlib import Path
 from tests.test_manifest import OPERATIONS, explanation
 from xai_core import manifest
+from xai_core.provenance import made_with
 
 source, home, total = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 files = [(path.name, path.read_bytes()) for path in sorted(source.iterdir()) if path.name != "manifest.json"]
 manifest._files = lambda record: iter(files)
+made_with()  # so that what is imported on the way is not counted
 for at in range(1, total + 2):
+    (home / f"at{at}").mkdir()
     child = os.fork()
     if child == 0:
         count = 0
@@ -405,7 +555,7 @@ for at in range(1, total + 2):
             return call
         for name in OPERATIONS:
             setattr(os, name, deadly(getattr(os, name)))
-        manifest.save(explanation(), home / f"at{at}")
+        manifest.save(explanation(), home / f"at{at}" / "out")
         os._exit(0)
     os.waitpid(child, 0)
 """
@@ -418,13 +568,15 @@ def test_a_kill_at_any_operation_leaves_a_whole_record_or_none(kept_one: Path, t
     home.mkdir()
     words = [sys.executable, "-c", KILLED, str(kept_one), str(home), str(total)]
     subprocess.run(words, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
-    drafts = [path for path in home.iterdir() if path.name.startswith(".draft-")]
-    whole = [path for path in home.iterdir() if not path.name.startswith(".")]
+    drafts, whole = list(home.glob("*/.draft-*")), list(home.glob("*/out"))
     assert len(drafts) > 20
-    assert home / f"at{total + 1}" in whole  # which nobody killed
-    assert 2 <= len(whole) <= 5  # and those killed after the rename
+    assert home / f"at{total + 1}" / "out" in whole  # which nobody killed
+    assert 2 <= len(whole) <= 6  # and those killed after the rename
     assert all(manifest.verify(path).ok for path in whole)
-    assert {entry.folder for entry in manifest.list_records(home)} == set(whole)
+    listed = [entry.folder for place in home.iterdir() for entry in manifest.list_records(place)]
+    assert sorted(listed) == sorted(whole)
+    again = manifest.save(explanation(), home / "at5" / "out")  # a lock dies with who held it
+    assert manifest.open_record(again).manifest["chain"] == {"sequence": 1, "predecessor": None}
 
 
 @pytest.mark.usefixtures("quick")
@@ -452,17 +604,50 @@ def test_an_untouched_record_is_intact(kept: Path) -> None:
     assert "unsigned" in str(report)
 
 
-@pytest.mark.slow
-def test_every_changed_byte_of_the_manifest_is_found(one: Path) -> None:
-    path = one / "manifest.json"
-    content = path.read_bytes()
+def spoiled(content: bytes) -> Iterator[bytes]:
+    """Every content with one byte changed, and every beginning of it."""
     for place in range(len(content)):
-        spoiled = bytearray(content)
-        spoiled[place] ^= 1
-        path.write_bytes(spoiled)
-        first = manifest.verify(one).files[0]
-        assert first.name == "manifest.json"
-        assert first.status in ("changed", "unverifiable"), place
+        yield content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        yield content[:place]
+
+
+@pytest.mark.usefixtures("drawn_small")
+def test_every_changed_byte_and_every_truncation_of_any_file_is_found_and_named(tmp_path: Path) -> None:
+    """All of them, with figures drawn small: damage is asked for without the walk of `verify` around it."""
+    upload = uploaded("PNG")
+    seen = explanation(
+        image=hashlib.sha256(upload).hexdigest(), pixels=PIXELS[:2, :2], values=np.ones((2, 2), np.float32)
+    )
+    folder = manifest.save(Record((seen,), upload=upload), tmp_path / "out")
+    assert {path.name.split(".", 1)[1] for path in folder.iterdir()} == {
+        "png", "npy", "heatmap.png", "overlay.png", "figure.png", "json",
+    }  # fmt: skip
+    for entry in seal.listing(verification.read_manifest(folder)):
+        content = (folder / entry.name).read_bytes()
+        for number, other in enumerate(spoiled(content)):
+            (folder / entry.name).write_bytes(other)
+            with pytest.raises(seal.Damage) as damage:
+                list(verification.pieces(folder, entry))
+            assert damage.value.status == "changed"
+            if number % 97 == 0:
+                assert wrong(folder) == {entry.name: "changed"}
+        (folder / entry.name).write_bytes(content)
+    assert wrong(folder) == {}
+
+
+def test_every_changed_byte_and_every_truncation_of_a_sheet_is_named_by_verify(tmp_path: Path) -> None:
+    """The same through `verify` alone, all of it: manifest, JSON and CSV."""
+    table = Table("Scores", {"a": "A"}, ((0.25,), (None,)))
+    folder = manifest.save(Sheet("scores", {"title": "t"}, ("One.",), {"scores": table}), tmp_path / "out")
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        for other in spoiled(content):
+            path.write_bytes(other)
+            named = [file.name for file in manifest.verify(folder).files if file.status in ("changed", "unverifiable")]
+            assert named[0] == path.name
+            assert len(named) == (3 if path.name == "manifest.json" else 1)
+        path.write_bytes(content)
+    assert wrong(folder) == {}
 
 
 def test_every_changed_inserted_or_removed_byte_of_a_manifest_is_damage(kept_one: Path) -> None:
@@ -689,7 +874,7 @@ def test_a_hostile_manifest_is_refused_quickly_and_named(name: str, saved: Path)
 
 
 def test_a_newer_schema_asks_for_a_newer_program(saved: Path) -> None:
-    reseal(saved, lambda fields: fields.update(schema=2))
+    reseal(saved, lambda fields: fields.update(schema=3))
     assert "update the program" in str(manifest.verify(saved))
     with pytest.raises(RecordError, match="update the program"):
         manifest.open_record(saved)
@@ -881,6 +1066,51 @@ def test_what_is_sealed_is_unsealed_equal(fields: dict[str, Any]) -> None:
     back.pop("sha256")
     whole.pop("sha256", None)
     assert repr(sorted(back.items())) == repr(sorted(whole.items())) or back == whole
+
+
+def turned(value: Any) -> Any:
+    """The same value with the keys of every object in the other order."""
+    if isinstance(value, dict):
+        return {key: turned(one) for key, one in reversed(value.items())}
+    return [turned(one) for one in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.text(st.characters(codec="utf-8")), VALUES, max_size=4))
+def test_the_spelling_is_a_function_of_the_value(fields: dict[str, Any]) -> None:
+    text = seal.spelling(fields)
+    assert seal.spelling(turned(fields)) == text
+    assert seal.spelling(json.loads(text)) == text
+    assert seal.sealed(json.loads(seal.sealed(fields))) == seal.sealed(fields)
+
+
+@settings(max_examples=200, deadline=None)
+@given(*2 * [st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=2), VALUES, max_size=2)])
+@example({"a": 1}, {"a": 1.0})
+@example({"a": True}, {"a": 1})
+@example({"a": 0.0}, {"a": -0.0})
+@example({"a": []}, {"a": {}})
+@example({"a": "1"}, {"a": 1})
+@example({"a": [{"b": 1}]}, {"a": [[{"b": 1}]]})
+def test_two_values_never_share_a_spelling(one: dict[str, Any], other: dict[str, Any]) -> None:
+    def told(value: Any) -> Any:  # with its type: Python takes 1, 1.0 and True for one
+        if isinstance(value, dict):
+            return "object", sorted((key, told(inner)) for key, inner in value.items())
+        return ("list", [told(inner) for inner in value]) if isinstance(value, list) else (type(value), repr(value))
+
+    assert (seal.spelling(one) == seal.spelling(other)) == (told(one) == told(other))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    VALUES, st.sampled_from([float("nan"), float("inf"), -float("inf")]), st.sampled_from(["list", "object", "plain"])
+)
+def test_a_number_that_is_none_is_refused_wherever_it_stands(value: Any, odd: float, place: str) -> None:
+    held = {"list": [value, odd], "object": {"a": value, "b": {"c": odd}}, "plain": odd}[place]
+    with pytest.raises(ValueError):
+        seal.sealed({"a": held})
+    with pytest.raises(ValueError):
+        manifest._plain({"a": held})
 
 
 # the store --------------------------------------------------------------------------------------------------------

@@ -18,10 +18,8 @@ import io
 import json
 import re
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -32,11 +30,12 @@ from xai_core import audit_aggregate, audit_figures, audit_summary, audit_tables
 from xai_core.audit_tables import Answers, Audit, Sample
 from xai_core.classification import numbers_of
 from xai_core.errors import Cancelled, RecordError
+from xai_core.manifest import manifest_of
 from xai_core.provenance import made_with
 from xai_core.records import Explanation
 from xai_core.runs import Run
 from xai_core.score_table import ScoreTable
-from xai_core.seal import AUDIT, KINDS, MANIFEST, SCHEMA, sealed, shown
+from xai_core.seal import AUDIT, KINDS, MANIFEST, shown
 
 __all__ = ["Answers", "Sample", "write_report"]
 
@@ -269,13 +268,8 @@ class _Report:
     def _manifest(self, maps: Mapping[str, Mapping[str, Files]]) -> bytes:
         facts = self.audit.facts
         fields = {
-            "schema": SCHEMA,
-            "kind": AUDIT,
-            "id": uuid.uuid4().hex,
-            "created": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "started": facts.get("started", ""),
             "ended": facts.get("ended", ""),
-            "made_with": made_with(),
             "engine": facts.get("engine", ""),
             "data": _data(facts),
             "models": [{"name": one["name"], "identity": one["identity"]} for one in facts["models"]],
@@ -297,9 +291,8 @@ class _Report:
             "weigh": facts["weigh"],
             "seeds": {"maps and scores": facts["seed"], "bootstrap": facts["seed"]},
             "store_sha256": facts.get("store_sha256", ""),
-            "files": sorted(self.listed, key=lambda file: str(file["name"])),
         }
-        return sealed(fields)
+        return manifest_of(AUDIT, fields, self.listed)
 
 
 def _folders(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -38,6 +38,7 @@ from xai_core.metrics import METRICS
 from xai_core.models import Model
 from xai_core.records import Image
 from xai_core.runs import FACTS, Run, open_run
+from xai_core.signing import signing_key
 from xai_core.unit_store import UnitStore
 from xai_core.units import Unit
 
@@ -134,6 +135,7 @@ def audit(
     told, stop = progress or (lambda _: None), cancel or threading.Event()
     if weigh not in get_args(Weigh):
         raise SettingError(f"weigh={weigh!r} is not allowed. Choose one of {', '.join(get_args(Weigh))}.")
+    signing_key()  # a broken one is told before the work
     runner = engine_called(engine, address, workers)
     folder = Path(out)
     given = cases if isinstance(cases, CaseSet) else read_cases(cases)

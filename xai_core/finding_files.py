@@ -26,8 +26,7 @@ def files_of(finding: Finding) -> Iterator[tuple[str, bytes]]:
     from xai_core import figures, probe_figures
 
     yield FINDING, _json(finding)
-    for name, table in finding.tables.items():
-        yield f"{name}.csv", csv_text(table.lines(), tuple(table.words)).encode()
+    yield from csv_files(finding.tables)
     for number, frame in enumerate(finding.frames, 1):
         stem = _stem(number)
         yield f"{stem}.png", _png(frame.pixels)
@@ -45,7 +44,7 @@ def files_of(finding: Finding) -> Iterator[tuple[str, bytes]]:
 
 def fields_of(finding: Finding) -> dict[str, Any]:
     """What the manifest says of a finding."""
-    return {**_asked(finding), "note": finding.note}
+    return {**_asked(finding), "note": finding.note, "reviewer": finding.reviewer}
 
 
 def finding_of(manifest: Mapping[str, Any], content: Content) -> Finding:
@@ -55,12 +54,13 @@ def finding_of(manifest: Mapping[str, Any], content: Content) -> Finding:
         "model": manifest["model"],
         "methods": tuple(manifest["methods"]),
         "pictures": tuple(manifest["pictures"]),
-        "sentences": _sentences(manifest["sentences"]),
+        "sentences": sentences_of(manifest["sentences"]),
         "target": _target(manifest.get("target")),  # findings were first saved without it
         "seed": manifest["seed"],
         "seconds": float(manifest["seconds"]),
         "passes": Passes(**manifest["passes"]),
         "note": str(manifest["note"]),
+        "reviewer": str(manifest.get("reviewer", "")),
         "manifest": manifest,
     }
     try:
@@ -70,12 +70,9 @@ def finding_of(manifest: Mapping[str, Any], content: Content) -> Finding:
     return Finding(
         **asked,
         kind=said["kind"],
-        tables={
-            name: Table(one["title"], dict(one["words"]), tuple(map(tuple, one["rows"])))
-            for name, one in said["tables"].items()
-        },
-        left_out=_sentences(said["left_out"]),
-        notes=_sentences(said["notes"]),
+        tables=tables_of(said["tables"]),
+        left_out=sentences_of(said["left_out"]),
+        notes=sentences_of(said["notes"]),
         frames=tuple(_frame(number, one, content) for number, one in enumerate(said["frames"], 1)),
     )
 
@@ -92,7 +89,23 @@ def _target(said: Any) -> Target | None:
     return target
 
 
-def _sentences(given: Any) -> tuple[str, ...]:
+def tables_of(said: Mapping[str, Any]) -> dict[str, Table]:
+    """Tables from `spelled`. Raises KeyError, TypeError, AttributeError or ValueError for what never were some."""
+    return {name: Table(one["title"], dict(one["words"]), tuple(map(tuple, one["rows"]))) for name, one in said.items()}
+
+
+def spelled(tables: Mapping[str, Table]) -> dict[str, Any]:
+    """Tables as plain values that JSON can hold."""
+    return {name: {"title": one.title, "words": [*one.words.items()], "rows": one.rows} for name, one in tables.items()}
+
+
+def csv_files(tables: Mapping[str, Table]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each table for a spreadsheet."""
+    for name, table in tables.items():
+        yield f"{name}.csv", csv_text(table.lines(), tuple(table.words)).encode()
+
+
+def sentences_of(given: Any) -> tuple[str, ...]:
     """Raises TypeError for anything but a list of text."""
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise TypeError("a list of sentences was expected")
@@ -120,10 +133,6 @@ def _asked(finding: Finding) -> dict[str, Any]:
 
 
 def _json(finding: Finding) -> bytes:
-    tables = {
-        name: {"title": one.title, "words": [*one.words.items()], "rows": one.rows}
-        for name, one in finding.tables.items()
-    }
     frames = [
         {
             "caption": one.caption,
@@ -135,7 +144,7 @@ def _json(finding: Finding) -> bytes:
     ]
     said = {
         "kind": finding.kind,
-        "tables": tables,
+        "tables": spelled(finding.tables),
         "frames": frames,
         "left_out": finding.left_out,
         "notes": finding.notes,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_BYTES = 200 * 2**20
+ENDINGS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp", "DICOM": "dcm"}
 
 _FOREIGN = {  # what a file that is no picture may begin with
     rb"GIF8": "a GIF animation",
@@ -56,8 +57,7 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
             raise PictureError("is empty; get the file again")
         if len(data) > MAX_BYTES:
             raise PictureError(f"is larger than the {MAX_BYTES >> 20} MiB that are accepted; make it smaller first")
-        is_dicom = data[128:132] == b"DICM" or re.match(rb"[\x02\x08]\0[\0-\x20]\0", data)
-        found = dicom.decode(data, frame) if is_dicom else raster.decode(data, frame)
+        found = dicom.decode(data, frame) if _is_dicom(data) else raster.decode(data, frame)
         if found is None:
             raise PictureError(f"is {_kind(data)}, not a picture this program reads; save it as PNG or JPEG first")
     except PictureError as error:
@@ -73,6 +73,21 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
         facts["file_sha256"] = sha256
         sha256 = hashlib.sha256(f"{sha256} frame {frame}".encode()).hexdigest()
     return Image(pixels, sha256, name, facts)
+
+
+def ending_of(data: bytes) -> str:
+    """What a file of these bytes is called after its dot, whatever its own name says: one of ENDINGS.
+
+    Raises PictureError for bytes that are no picture.
+    """
+    form = "DICOM" if _is_dicom(data) else raster.format_of(data)
+    if form is None:
+        raise PictureError(f"The picture to be kept is {_kind(data)}, not one that this program reads.")
+    return ENDINGS[form]
+
+
+def _is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM" or re.match(rb"[\x02\x08]\0[\0-\x20]\0", data) is not None
 
 
 def _take(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> tuple[bytes, str]:

@@ -6,11 +6,15 @@
     sheet.png                    all maps on one page, if there are several of one model
     comparison.png               the maps of several models on one page, and difference.png where the first two differ
 
+    picture.<png, jpg, …>        the picture as it was uploaded, where whoever saved it chose so
+
 Of what a probe found, in place of all but the first:
 
     finding.json                 the finding without pixels; <table>.csv each of its tables for a spreadsheet
     frame_01.png                 a frame of its filmstrip as the model saw it; .npy its map, .region.png what it marks
     chart….png, filmstrip.png    what to look at
+
+Of tables: sheet.json, and <table>.csv each of them for a spreadsheet.
 
 A record is written into a draft beside its place, each file flushed to the disk, the manifest last, and the draft
 then takes its name in one step. So a folder that has the name is whole, whenever the power fails.
@@ -26,18 +30,20 @@ import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from xai_core import durable, figures, finding_files
+from xai_core import chain, durable, figures, finding_files, sheet_files
 from xai_core.errors import RecordError, SettingError
+from xai_core.images import ending_of
 from xai_core.provenance import VERSION, made_with
-from xai_core.records import Explanation, Finding, Prediction, Record, plain
-from xai_core.seal import ENTRIES_LIMIT, MANIFEST, MANIFEST_LIMIT, PROBE, SCHEMA, sealed, shown
+from xai_core.records import Explanation, Finding, Prediction, Record, Sheet, plain
+from xai_core.seal import ENTRIES_LIMIT, MANIFEST, MANIFEST_LIMIT, PICTURE, PROBE, SCHEMA, shown
+from xai_core.signing import signed, signing_key
 from xai_core.store import Entry, list_records, open_record, zip_record
 from xai_core.verification import FileReport, Report, verify
 
@@ -59,22 +65,27 @@ LOOKS: Mapping[str, Any] = {"colour_map": None, "opacity": 0.5, "clip": 99.5, "s
 
 
 def save(
-    record: Record | Finding | Explanation | Sequence[Explanation],
+    record: Record | Finding | Sheet | Explanation | Sequence[Explanation],
     folder: str | Path,
     prediction: Prediction | None = None,
 ) -> Path:
-    """Write a record, what a probe found, or explanations with what was predicted, as `folder`, whole or not at all.
+    """Write a record, what a probe found, tables, or explanations with what was predicted, as `folder`, whole or not.
 
+    It continues the chain of the records that lie beside it, one saver at a time, and is signed where a key is named.
     `folder` must not exist or be empty, and its parent must exist. Raises RecordError when it cannot be written,
-    SettingError for a display setting that is not on offer. Whatever is raised, nothing stays behind.
+    SettingError for a display setting that is not on offer or a key that is none. Nothing stays behind then: from the
+    moment that it has its name, others may continue the record, and nothing takes it back.
     """
-    identity = uuid.uuid4().hex  # of this saving: the same maps saved twice are two records
+    folder = Path(folder)
     if isinstance(record, Finding):
-        return _placed(
-            Path(folder), _sealed(finding_files.files_of(record), PROBE, identity, finding_files.fields_of(record))
-        )
-    whole = _record(record, prediction)
-    return _placed(Path(folder), _sealed(_files(whole), _kind(whole), identity, _fields(whole)))
+        files, kind, fields = finding_files.files_of(record), PROBE, finding_files.fields_of(record)
+    elif isinstance(record, Sheet):
+        files, kind, fields = sheet_files.files_of(record), str(record.kind), sheet_files.fields_of(record)
+    else:
+        whole = _record(record, prediction)
+        files, kind, fields = _files(whole), _kind(whole), _fields(whole)
+    with ExitStack() as turn:  # taken when all is drawn, given back when the record has its name
+        return _placed(folder, _sealed(files, kind, fields, folder, turn))
 
 
 def save_files(files: Mapping[str, bytes], folder: str | Path) -> Path:
@@ -92,14 +103,41 @@ def _placed(folder: Path, files: Iterator[tuple[str, bytes]]) -> Path:
 
 
 def _sealed(
-    files: Iterator[tuple[str, bytes]], kind: str, identity: str, fields: Mapping[str, Any]
+    files: Iterator[tuple[str, bytes]], kind: str, fields: Mapping[str, Any], folder: Path, turn: ExitStack
 ) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every file of a record, the manifest last."""
     listed = []
     for name, data in files:
         yield name, data
         listed.append({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-    yield MANIFEST, _manifest(kind, identity, fields, sorted(listed, key=lambda file: str(file["name"])))
+    last = turn.enter_context(chain.joined(Path(os.path.abspath(folder)).parent))
+    try:
+        content = manifest_of(kind, {**fields, "chain": chain.following(last)}, listed)
+    except ValueError as error:
+        raise RecordError(f"Cannot save: the record holds {error}. Ask again, then save.") from error
+    if len(content) > MANIFEST_LIMIT or len(listed) >= ENTRIES_LIMIT:
+        raise RecordError("Cannot save: the record is too large; save fewer explanations or pictures at a time.")
+    yield MANIFEST, content
+
+
+def manifest_of(kind: str, own: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> bytes:
+    """The manifest of a new record: what those of every kind say, its `own` fields, and its files.
+
+    Raises ValueError for a number that is not finite, TypeError for what JSON cannot hold, SettingError for a key that
+    cannot sign.
+    """
+    fields = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "id": uuid.uuid4().hex,  # of this saving: the same maps saved twice are two records
+        "created": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "made_with": made_with(),
+        "note": "",
+        "reviewer": "",
+        **own,
+        "files": sorted(files, key=lambda file: str(file["name"])),
+    }
+    return signed(_plain(fields))
 
 
 def _record(record: Record | Explanation | Sequence[Explanation], prediction: Prediction | None) -> Record:
@@ -109,7 +147,11 @@ def _record(record: Record | Explanation | Sequence[Explanation], prediction: Pr
 
 
 def check_place(folder: Path) -> None:
-    """Raise RecordError unless a record can be written as `folder`: asked before the long work, not after it."""
+    """Raise RecordError unless a record can be written as `folder`: asked before the long work, not after it.
+
+    Raises SettingError where a key is named that cannot sign it.
+    """
+    signing_key()
     folder = Path(os.path.abspath(folder))
     name = shown(folder.name or str(folder))
     try:
@@ -147,6 +189,8 @@ def _files(record: Record) -> Iterator[tuple[str, bytes]]:
     looks = {**LOOKS, **{key: value for key, value in record.display.items() if key in LOOKS}}
     shared = looks.pop("shared_scale")
     common = figures.scale_of([e.values for e in record.explanations], looks["clip"]) if shared else None
+    if record.upload is not None:
+        yield _picture(record.upload), record.upload
     for number, model in enumerate(record.models):
         yield _seen(number), figures.png(next(e.pixels for e in record.explanations if e.model == model))
     for number, e in enumerate(record.explanations, 1):
@@ -188,23 +232,9 @@ def _seen(number: int) -> str:
     return "seen.png" if number == 0 else f"seen_{number + 1}.png"
 
 
-def _manifest(kind: str, identity: str, own: Mapping[str, Any], files: list[dict[str, Any]]) -> bytes:
-    fields: dict[str, Any] = {
-        "schema": SCHEMA,
-        "kind": kind,
-        "id": identity,
-        "created": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "made_with": made_with(),
-        **own,
-        "files": files,
-    }
-    try:
-        content = sealed(_plain(fields))
-    except ValueError as error:
-        raise RecordError(f"Cannot save: the record holds {error}. Ask again, then save.") from error
-    if len(content) > MANIFEST_LIMIT or len(files) >= ENTRIES_LIMIT:
-        raise RecordError("Cannot save: the record is too large; save fewer explanations or pictures at a time.")
-    return content
+def _picture(upload: bytes) -> str:
+    """The file of the picture as it was uploaded, by what it is and not by what it was called. Raises PictureError."""
+    return f"{PICTURE}.{ending_of(upload)}"
 
 
 def _kind(record: Record) -> str:
@@ -216,15 +246,21 @@ def _fields(record: Record) -> dict[str, Any]:
     first, models = record.explanations[0], record.models
     said = [{"labels": one.labels, "logits": one.logits, "model": one.model} for one in record.predictions]
     fields: dict[str, Any] = {
-        # The upload's name may be a person's: whatever the caller put in, it stays out.
+        # The upload's name may be a person's: whatever the caller put in, it stays out unless it was chosen.
         "picture": {
             "sha256": first.image,
             "source": {key: value for key, value in record.picture.items() if key not in ("name", "filename", "path")},
+            **({"name": record.name} if record.name else {}),
+            **({"file": _picture(record.upload)} if record.upload is not None else {}),
         },
         "explanations": [_described(n, e, models) for n, e in enumerate(record.explanations, 1)],
         "display": record.display,
         "note": record.note,
+        "reviewer": record.reviewer,
     }
+    weighed = record.evidence or (None,) * len(record.explanations)
+    for described, found in zip(fields["explanations"], weighed, strict=True):
+        described["evidence_found"] = None if found is None else plain(found)
     if len(models) > 1:
         return fields | {"models": models, "predictions": said}
     return fields | {"model": models[0], "prediction": next(iter(said), None)}
@@ -260,7 +296,11 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
-    if value is None or isinstance(value, str | bool | int | float):
+    if isinstance(value, str):
+        if not value.isascii() and re.search("[\ud800-\udfff]", value):
+            raise ValueError("text with half a character in it")
+        return value
+    if value is None or isinstance(value, bool | int | float):
         if isinstance(value, float) and not np.isfinite(value):
             raise ValueError("a number that is not finite")
         return value

@@ -13,9 +13,31 @@ VERSION = "0.1.0"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "grad-cam", "captum", "shap", "lime", "pillow", "streamlit")
 
 
-@lru_cache(maxsize=1)
 def made_with() -> dict[str, Any]:
-    """`app`, `commit` (if the program runs from a checkout), `packages`, `python`, `platform`."""
+    """`app`, `commit` (if the program runs from a checkout), `packages`, `python`, `platform`, `determinism`."""
+    return {**_versions(), "determinism": determinism()}
+
+
+def determinism() -> dict[str, Any]:
+    """What decides in which order torch adds up numbers on this machine, as it stands now.
+
+    `processor` is the set of instructions that it computes with, `gpu` the name of the GPU; empty where there is none.
+    """
+    import torch
+
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, Any]:
     commit = checkout_commit(Path(__file__).resolve().parent.parent)
     return {
         "app": VERSION,

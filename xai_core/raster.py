@@ -29,6 +29,11 @@ _FORMATS = {
 }
 
 
+def format_of(data: bytes) -> str | None:
+    """Which of the five formats the bytes begin as, or None."""
+    return next((form for magic, form in _FORMATS.items() if re.match(magic, data, re.DOTALL)), None)
+
+
 def decode(data: bytes, frame: int = 0) -> tuple[np.ndarray, dict[str, Any]] | None:
     """(h, w, 3) uint8 and the facts, `assumed` among them as a list; None for a file of none of the five formats.
 
@@ -36,7 +41,7 @@ def decode(data: bytes, frame: int = 0) -> tuple[np.ndarray, dict[str, Any]] | N
     """
     import PIL.Image
 
-    form = next((form for magic, form in _FORMATS.items() if re.match(magic, data, re.DOTALL)), None)
+    form = format_of(data)
     if form is None:
         return None
     try:

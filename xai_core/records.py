@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -344,7 +346,9 @@ class Record:
 
     `predictions` holds at most one for each model. `display` holds the settings of looking (colour map, opacity, clip).
     `picture` holds the source facts of the upload. `manifest` is empty until the record has been saved; a reopened
-    record carries all of it.
+    record carries all of it. `evidence` says of every explanation how far it can be believed, None where it was not
+    weighed; nothing where none was. `reviewer` is who looked. Two things are kept only where the person chose so: the
+    `name` of the upload, and the `upload` itself, its bytes as they came.
     """
 
     explanations: tuple[Explanation, ...]
@@ -353,8 +357,16 @@ class Record:
     display: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    evidence: tuple[Evidence | None, ...] = ()
+    reviewer: str = ""
+    name: str = ""
+    upload: bytes | None = None
 
     def __post_init__(self) -> None:
+        if not any(self.evidence):
+            object.__setattr__(self, "evidence", ())
+        if self.evidence and len(self.evidence) != len(self.explanations):
+            raise ValueError(f"{len(self.evidence)} verdicts for {len(self.explanations)} explanations")
         if not self.explanations:
             raise ValueError("a record needs at least one explanation")
         pictures = {e.image for e in self.explanations} | {one.image for one in self.predictions}
@@ -369,6 +381,13 @@ class Record:
             seen = [e.pixels for e in self.explanations if e.model == model]
             if not all(np.array_equal(pixels, seen[0]) for pixels in seen):
                 raise ValueError("the explanations of one model show different pixels")
+        if self.upload is not None and hashlib.sha256(self.upload).hexdigest() != self.file_sha256:
+            raise ValueError("the upload is not the picture that was explained")
+
+    @property
+    def file_sha256(self) -> str:
+        """Of the bytes that were uploaded, also where a later frame of them was explained."""
+        return str(self.picture.get("file_sha256", self.explanations[0].image))
 
     @property
     def models(self) -> tuple[Mapping[str, Any], ...]:
@@ -405,6 +424,7 @@ def _is_plain(value: Any) -> bool:
 
 
 ProbeKind = Literal["dose", "groups", "shortcut", "background"]
+SheetKind = Literal["scores", "decisions"]
 
 
 @dataclass(frozen=True)
@@ -470,7 +490,8 @@ class Finding:
     `probe` and each of `methods` are names and settings. `pictures` are the sha256 of those that were asked about, in
     the order of the set; tables number pictures by their place in it, from 1. `left_out` says which were not, and why,
     `notes` what is missing of others. `target` was explained, or where it is None, of each picture the class predicted
-    on the original. `passes` went through the network. `manifest` is empty until the finding has been saved.
+    on the original. `passes` went through the network. `manifest` is empty until the finding has been saved. `reviewer`
+    is who looked.
     """
 
     probe: Mapping[str, Any]
@@ -489,6 +510,7 @@ class Finding:
     passes: Passes = Passes()
     note: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    reviewer: str = ""
 
     def __post_init__(self) -> None:
         for name in ("probe", "model", "tables", "manifest"):
@@ -497,3 +519,29 @@ class Finding:
             raise ValueError("a finding says something")
         if self.kind not in get_args(ProbeKind):
             raise ValueError(f"no probe is of kind {self.kind!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Tables that are a record of their own: the scores of maps, or what reviewers decided on the pictures of a run.
+
+    `about` says in plain values what they are of. Where it holds a `title`, a `model` (an identity) or `methods` (names
+    and settings), the list of records shows them. `sentences` say what the tables come to. `manifest` is empty until
+    the sheet has been saved.
+    """
+
+    kind: SheetKind
+    about: Mapping[str, Any]
+    sentences: tuple[str, ...]
+    tables: Mapping[str, Table]
+    note: str = ""
+    reviewer: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("about", "tables", "manifest"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        if self.kind not in get_args(SheetKind):
+            raise ValueError(f"no sheet is of kind {self.kind!r}")
+        if not self.tables or not all(re.fullmatch("[a-z][a-z_]{0,39}", name) for name in self.tables):
+            raise ValueError("a sheet holds tables whose names are up to 40 small letters and underscores")

@@ -16,9 +16,11 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-SCHEMA = 1
+SCHEMA = 2  # of what is written; READ are those of what is read
+READ = (1, 2)
 AUDIT = "audit"
 PROBE = "probe"
+SHEETS = ("scores", "decisions")
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 4 * 2**20  # bytes; a record of 22,000 classes and 50 methods needs 2 MiB
 FILE_LIMIT = 256 * 2**20  # bytes
@@ -28,6 +30,7 @@ AUDIT_TOTAL_LIMIT = 4 * 2**40  # bytes
 ENTRIES_LIMIT = 5000  # files in a folder
 DEPTH_LIMIT = 16  # of JSON; ours has 5
 PARTS_LIMIT = 100_000  # lists and objects of JSON; ours has 7 per file and method
+PICTURE = "picture"  # what the upload is called in a record, before the dot
 PIXELS_LIMIT = 200_000_000  # of a PNG: a contact sheet of 200 methods
 
 Status = Literal["intact", "changed", "missing", "unlisted", "unverifiable"]
@@ -44,7 +47,7 @@ class Kind(NamedTuple):
 # The names that are written. Nothing else is ever opened: no other folder, no way up, no drive, no device.
 _RECORD = Kind(
     re.compile(
-        r"seen(?:_[2-9])?\.png|(?:sheet|comparison|difference)\.png"
+        rf"seen(?:_[2-9])?\.png|(?:sheet|comparison|difference)\.png|{PICTURE}\.(?:png|jpg|webp|tif|bmp|dcm)"
         r"|[0-9]{2,4}_[a-z0-9_]{1,64}\.(?:npy|(?:heatmap|overlay|figure)\.png)",
         re.ASCII,
     ),
@@ -69,13 +72,19 @@ _FINDING = Kind(
     FILE_LIMIT,
     TOTAL_LIMIT,
 )
+_SHEET = Kind(re.compile(r"sheet\.json|[a-z][a-z_]{0,39}\.csv", re.ASCII), FILE_LIMIT, TOTAL_LIMIT)
 # Of an audit, what lies beside it and lives on: the course of the run, the answers, decisions, leases and the gate.
 ALIVE = re.compile(
     r"run\.json|store|decisions\.sqlite(?:-(?:wal|shm|journal))?|gate\.md|lease\.(?:json|lock)", re.ASCII
 )
-# Of one model, of several, of what a probe found, and of a set of pictures.
-KINDS: Mapping[str, Kind] = {"explanation": _RECORD, "comparison": _RECORD, PROBE: _FINDING, AUDIT: _AUDIT}
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# Of one model, of several, of what a probe found, of tables, and of a set of pictures.
+KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("explanation", "comparison"), _RECORD),
+    PROBE: _FINDING,
+    **dict.fromkeys(SHEETS, _SHEET),
+    AUDIT: _AUDIT,
+}
+DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # possessive: linear on any input
 _MAP_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(..)\{'descr': '<f4', 'fortran_order': False, "
@@ -113,10 +122,20 @@ def sealed(fields: Mapping[str, Any]) -> bytes:
     Raises ValueError for a number that is not finite and TypeError for what JSON cannot hold.
     """
     body = {key: value for key, value in fields.items() if key != "sha256"}
-    return _text({**body, "sha256": hashlib.sha256(_text(body)).hexdigest()})
+    return spelling({**body, "sha256": hashlib.sha256(spelling(body)).hexdigest()})
 
 
-def _text(fields: Mapping[str, Any]) -> bytes:
+def signed_text(fields: Mapping[str, Any]) -> bytes:
+    """What a signature is of: all of a manifest but the two fields that are made last."""
+    return spelling({key: value for key, value in fields.items() if key not in ("sha256", "signature")})
+
+
+def spelling(fields: Mapping[str, Any]) -> bytes:
+    """The one text of these JSON values, in whatever order their keys were put in.
+
+    Raises as `sealed` does.
+    """
+
     def spell(value: Any) -> str:
         return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
@@ -131,6 +150,15 @@ def _text(fields: Mapping[str, Any]) -> bytes:
 
 def unsealed(content: bytes) -> dict[str, Any]:
     """The fields of a manifest whose bytes are exactly those that were sealed. Raises Damage."""
+    fields = genuine(content)
+    if fields.get("kind") not in tuple(KINDS):
+        raise Damage("unverifiable", "it describes no record: neither of explanations, a probe, a sheet, nor an audit")
+    listing(fields)
+    return fields
+
+
+def genuine(content: bytes) -> dict[str, Any]:
+    """The fields of anything sealed, whatever it describes. Raises Damage."""
     fields = _parsed(content)
     schema = fields.get("schema")
     if type(schema) is int and schema > SCHEMA:
@@ -139,14 +167,13 @@ def unsealed(content: bytes) -> dict[str, Any]:
             f"it has schema {shown(str(schema))}, and this version reads up to {SCHEMA}; update the program",
         )
     try:
-        genuine = sealed(fields)
+        spelt = sealed(fields)
     except (ValueError, TypeError, RecursionError):
         raise Damage("changed", "it holds text or numbers that no manifest holds") from None
-    if genuine != content:
+    if spelt != content:
         raise Damage("changed", "its bytes do not match the hash it carries")
-    if type(schema) is not int or schema != SCHEMA or fields.get("kind") not in tuple(KINDS):
-        raise Damage("unverifiable", "it describes neither a record of explanations, nor of a probe, nor an audit")
-    listing(fields)
+    if type(schema) is not int or schema not in READ:
+        raise Damage("unverifiable", "it has no schema that this version reads")
     return fields
 
 
@@ -186,7 +213,7 @@ def listing(manifest: Mapping[str, Any]) -> list[Listed]:
         if not isinstance(name, str) or not kind.names.fullmatch(name):
             raise Damage("unverifiable", f"it lists {shown(str(name))}, a name no record has; nothing was opened")
         file = Listed(name, entry.get("bytes"), entry.get("sha256"))
-        if type(file.bytes) is not int or not isinstance(file.sha256, str) or not _DIGEST.fullmatch(file.sha256):
+        if type(file.bytes) is not int or not isinstance(file.sha256, str) or not DIGEST.fullmatch(file.sha256):
             raise Damage("unverifiable", f"it gives no size or no hash for {name}")
         if not 0 <= file.bytes <= kind.file_limit:
             most = f"at most {kind.file_limit:,}"

@@ -9,21 +9,34 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from xai_core.chain import AUDITS, RESERVED, link_of
 from xai_core.errors import RecordError
 from xai_core.finding_files import finding_of
-from xai_core.records import Explanation, Finding, Passes, Prediction, Record, Target
-from xai_core.seal import AUDIT, MANIFEST, PROBE, Damage, check_png, listing, map_shape, sealed, shown
+from xai_core.records import (
+    Check,
+    Evidence,
+    Explanation,
+    Finding,
+    Passes,
+    Prediction,
+    Record,
+    Sheet,
+    Target,
+    Verdict,
+)
+from xai_core.seal import AUDIT, MANIFEST, PROBE, SHEETS, Damage, check_png, listing, map_shape, sealed, shown
+from xai_core.sheet_files import sheet_of
 from xai_core.verification import existing, pieces, read_manifest, verify
 
-AUDITS = "audits"  # where the pages keep audits, among the records
+__all__ = ["AUDITS", "Entry", "list_records", "open_record", "zip_record"]
 
 
-def open_record(folder: str | Path) -> Record | Finding:
-    """The record saved as `folder`, with its manifest: a Finding where it is one of a probe.
+def open_record(folder: str | Path) -> Record | Finding | Sheet:
+    """The record saved as `folder`, with its manifest: a Finding where it is one of a probe, a Sheet where of tables.
 
     Raises RecordError unless what it needs is intact.
     """
@@ -42,12 +55,16 @@ def open_record(folder: str | Path) -> Record | Finding:
 
         if manifest["kind"] == PROBE:
             return finding_of(manifest, content)
+        if manifest["kind"] in SHEETS:
+            return sheet_of(manifest, content)
         saved = manifest["explanations"]
         values = [_values(content(str(one["files"]["values"]))) for one in saved]
         seen = [str(one["files"].get("seen", "seen.png")) for one in saved]
         pixels = {file: _pixels(content(file), values[seen.index(file)].shape) for file in dict.fromkeys(seen)}
+        kept = manifest["picture"].get("file")
+        upload = None if kept is None else content(str(kept))
         name = MANIFEST
-        return _rebuilt(manifest, [pixels[file] for file in seen], values)
+        return _rebuilt(manifest, [pixels[file] for file in seen], values, upload)
     except Damage as damage:
         problem = f"{damage.status}, {damage.detail}"
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
@@ -82,7 +99,9 @@ def _values(content: bytes) -> np.ndarray:
     return np.frombuffer(content, "<f4", offset=offset).reshape(height, width).astype(np.float32)
 
 
-def _rebuilt(manifest: Mapping[str, Any], pixels: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> Record:
+def _rebuilt(
+    manifest: Mapping[str, Any], pixels: Sequence[np.ndarray], maps: Sequence[np.ndarray], upload: bytes | None
+) -> Record:
     image, explanations = manifest["picture"]["sha256"], []
     compared = manifest["kind"] == "comparison"
     known = {field.name for field in dataclasses.fields(Explanation)}
@@ -96,8 +115,28 @@ def _rebuilt(manifest: Mapping[str, Any], pixels: Sequence[np.ndarray], maps: Se
     predictions = tuple(
         Prediction(tuple(one["labels"]), np.array(one["logits"], np.float32), one["model"], image) for one in said
     )
-    source, looks = dict(manifest["picture"]["source"]), dict(manifest["display"])
-    return Record(tuple(explanations), predictions, source, looks, str(manifest["note"]), manifest)
+    return Record(
+        tuple(explanations),
+        predictions,
+        picture=dict(manifest["picture"]["source"]),
+        display=dict(manifest["display"]),
+        note=str(manifest["note"]),
+        manifest=manifest,
+        evidence=tuple(_evidence(one.get("evidence_found")) for one in manifest["explanations"]),
+        reviewer=str(manifest.get("reviewer", "")),
+        name=str(manifest["picture"].get("name", "")),
+        upload=upload,
+    )
+
+
+def _evidence(said: Mapping[str, Any] | None) -> Evidence | None:
+    if said is None:
+        return None
+    checks = tuple(Check(**one) for one in said["checks"])
+    plain = all(isinstance(one.sentence, str) and isinstance(one.passed, bool | None) for one in checks)
+    if not plain or said["verdict"] not in get_args(Verdict) or type(said["seed"]) is not int:
+        raise ValueError("no verdict")
+    return Evidence(said["verdict"], checks, said["seed"], Passes(**said["passes"]))
 
 
 def zip_record(folder: str | Path) -> bytes:
@@ -132,40 +171,52 @@ def zip_record(folder: str | Path) -> bytes:
 class Entry:
     """One line of a store: what a manifest says, or under `problem` why it cannot be read.
 
-    `title` is the target of the first map, or the probe that was asked.
+    `title` is the target of the first map, the probe that was asked, or what a sheet calls itself. `picture` is the
+    sha256 of the picture, with that of its file where it is a later frame of one, of a probe those of all its pictures,
+    with spaces between. `verdicts` are those of the maps that were weighed, each once. `sequence` is the place in the
+    folder's chain, None outside of one. `bytes` are those of all files.
     """
 
     folder: Path
     id: str = ""
     kind: str = ""
     created: str = ""
-    model: str = ""
+    models: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     title: str = ""
     note: str = ""
     problem: str | None = None
+    picture: str = ""
+    verdicts: tuple[str, ...] = ()
+    reviewer: str = ""
+    sequence: int | None = None
+    bytes: int = 0
+
+    @property
+    def model(self) -> str:
+        """The names of its models, with commas between."""
+        return ", ".join(self.models)
 
 
 def list_records(store: str | Path) -> list[Entry]:
     """Every record in a folder of records, the newest first and the broken ones last. Reads manifests only.
 
-    Audits among them, and a folder AUDITS that holds nothing else, are passed over. Raises RecordError if `store` is no
-    folder.
+    Audits among them, and the folders that RESERVED names, are passed over. Raises RecordError if `store` is no folder.
     """
     try:
         with os.scandir(existing(store)) as found:
             names = sorted(
                 entry.name
                 for entry in found
-                if not entry.name.startswith(".") and not entry.is_file() and entry.name != AUDITS
+                if not entry.name.startswith(".") and not entry.is_file() and entry.name not in RESERVED
             )
     except OSError as error:
         raise RecordError(f"Cannot list {shown(Path(store).name)}: {error.strerror}.") from error
-    entries = filter(None, (_entry(Path(store) / name) for name in names))
+    entries = filter(None, (entry_of(Path(store) / name) for name in names))
     return sorted(entries, key=lambda one: (one.created, one.id), reverse=True)
 
 
-def _entry(folder: Path) -> Entry | None:
+def entry_of(folder: Path) -> Entry | None:
     """What a manifest says; None for that of an audit."""
     if folder.is_symlink():
         return Entry(folder, problem="It is a link; not followed.")
@@ -173,25 +224,45 @@ def _entry(folder: Path) -> Entry | None:
         manifest = read_manifest(folder)
         if manifest["kind"] == AUDIT:
             return None
-        if manifest["kind"] == PROBE:
-            title, methods = str(manifest["probe"]["name"]).replace("_", " "), manifest["methods"]
-        else:
-            title = str(Target(**manifest["explanations"][0]["target"]))
-            methods = [one["method"] for one in manifest["explanations"]]
-        entry = Entry(
-            folder,
-            id=manifest["id"],
-            kind=manifest["kind"],
-            created=manifest["created"],
-            model=", ".join(str(one["name"]) for one in manifest.get("models") or [manifest["model"]]),
-            methods=tuple(str(one["name"]) for one in methods),
-            title=title,
-            note=manifest["note"],
-        )
-        if not all(isinstance(text, str) for text in (entry.id, entry.created, entry.model, entry.note)):
+        entry = _described(folder, manifest)
+        texts = (entry.id, entry.created, entry.model, entry.note, entry.picture, entry.reviewer, *entry.verdicts)
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError("text expected")
         return entry
     except Damage as damage:
         return Entry(folder, problem=f"{MANIFEST} is {damage.status}: {damage.detail}.")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return Entry(folder, problem=f"{MANIFEST} does not describe a record.")
+
+
+def _described(folder: Path, manifest: Mapping[str, Any]) -> Entry:
+    """Raises Damage, or what odd fields make Python raise."""
+    models, weighed = manifest.get("models") or [manifest.get("model", {"name": ""})], list[str]()
+    if manifest["kind"] == PROBE:
+        title, methods = str(manifest["probe"]["name"]).replace("_", " "), manifest["methods"]
+        picture = " ".join(manifest["pictures"])
+    elif manifest["kind"] in SHEETS:
+        about, picture = manifest["about"], ""
+        title, methods = str(about.get("title", manifest["kind"])), about.get("methods", [])
+        models = [about.get("model", {"name": ""})]
+    else:
+        maps, seen = manifest["explanations"], manifest["picture"]
+        picture = " ".join(filter(None, [seen["sha256"], seen["source"].get("file_sha256")]))
+        title, methods = str(Target(**maps[0]["target"])), [one["method"] for one in maps]
+        weighed = [found["verdict"] for one in maps if (found := one.get("evidence_found")) is not None]
+    link = link_of(manifest)
+    return Entry(
+        folder,
+        id=manifest["id"],
+        kind=manifest["kind"],
+        created=manifest["created"],
+        models=tuple(name for one in models if (name := str(one["name"]))),
+        methods=tuple(str(one["name"]) for one in methods),
+        title=title,
+        note=manifest["note"],
+        picture=picture,
+        verdicts=tuple(dict.fromkeys(weighed)),
+        reviewer=manifest.get("reviewer", ""),
+        sequence=None if link is None else link.sequence,
+        bytes=sum(file.bytes for file in listing(manifest)),
+    )

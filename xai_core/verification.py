@@ -3,7 +3,8 @@
 Names are checked before anything is touched, sizes before anything is read, and links are never followed.
 
 Plain hashes find accidents and careless edits. Who can change the files can also write a new manifest: a record
-that verifies matches its manifest, which is not the same as being authentic.
+that verifies matches its manifest, which is not the same as being authentic. One that is signed was sealed by the owner
+of the key whose fingerprint is named.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import stat
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from xai_core.errors import RecordError
 from xai_core.seal import (
@@ -33,6 +34,7 @@ from xai_core.seal import (
     shown,
     unsealed,
 )
+from xai_core.signing import SIGNED_BY, UNSIGNED, signature_of
 
 PIECE = 2**20  # bytes read at once
 
@@ -50,24 +52,58 @@ class FileReport:
 
 
 @dataclass(frozen=True)
+class Recomputed:
+    """What became of one answer of a record when it was asked again. `detail` says how far off it is, or why not asked.
+
+    Equal is equal to the byte.
+    """
+
+    name: str
+    outcome: Literal["equal", "equal within tolerance", "different", "cannot be recomputed"]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.outcome:22} {shown(self.name)}" + (f": {self.detail}" if self.detail else "")
+
+
+@dataclass(frozen=True)
 class Report:
-    """What became of every file of a record, the manifest first."""
+    """What became of every file of a record, the manifest first, and who signed it: nothing where that is not known.
+
+    `recomputed` are the answers that were asked again, and `asked` says which, in a sentence; nothing where none were.
+    """
 
     files: tuple[FileReport, ...]
+    signature: str = ""
+    recomputed: tuple[Recomputed, ...] = ()
+    asked: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether every listed file is intact and nothing else lies beside them."""
+        """Whether every listed file is intact, nothing else lies beside them, and no answer came out differently."""
+        return self.intact and all(one.outcome != "different" for one in self.recomputed)
+
+    @property
+    def intact(self) -> bool:
+        """Whether every listed file is intact, and nothing else lies beside them."""
         return all(file.status == "intact" for file in self.files)
 
+    @property
+    def unchecked(self) -> bool:
+        """Whether an answer that was to be asked again could not be."""
+        return any(one.outcome == "cannot be recomputed" for one in self.recomputed)
+
     def __str__(self) -> str:
+        return "\n".join(filter(None, (self._of_files(), self.asked, *map(str, self.recomputed))))
+
+    def _of_files(self) -> str:
         wrong = [str(file) for file in self.files if file.status != "intact"]
         if wrong:
             return "\n".join([f"{len(self.files) - len(wrong)} of {len(self.files)} files are intact.", *wrong])
-        return (
-            f"Intact: all {len(self.files)} files match the manifest. It is unsigned, so this finds accidents and "
-            "careless edits, not a forger who rewrites both."
-        )
+        found = f"Intact: all {len(self.files)} files match the manifest. It is {self.signature or UNSIGNED}"
+        if self.signature.startswith(SIGNED_BY):
+            return f"{found}. Whose key that is, this cannot tell."
+        return f"{found}, so this finds accidents and careless edits, not a forger who rewrites both."
 
 
 def verify(folder: str | Path) -> Report:
@@ -78,6 +114,7 @@ def verify(folder: str | Path) -> Report:
     folder = existing(folder)
     try:
         manifest = read_manifest(folder)
+        signature = signature_of(manifest)
         listed = listing(manifest)
         names = _names(folder, {str(parent) for entry in listed for parent in PurePosixPath(entry.name).parents})
     except Damage as damage:
@@ -92,7 +129,8 @@ def verify(folder: str | Path) -> Report:
             files.append(FileReport(entry.name, damage.status, damage.detail))
     alive = {name for name in names if manifest["kind"] == AUDIT and ALIVE.fullmatch(name)}
     strangers = sorted(names - alive - {MANIFEST} - {entry.name for entry in listed})
-    return Report((*files, *(FileReport(name, "unlisted", "not in the manifest; not opened") for name in strangers)))
+    added = [FileReport(name, "unlisted", "not in the manifest; not opened") for name in strangers]
+    return Report((*files, *added), signature)
 
 
 def existing(folder: str | Path) -> Path:
@@ -109,10 +147,21 @@ def existing(folder: str | Path) -> Path:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of `folder`, which is certain to be the one that was written. Raises Damage."""
-    size = _look(folder, MANIFEST)
+    return unsealed(sealed_text(folder, MANIFEST))
+
+
+def sealed_text(folder: Path, name: str) -> bytes:
+    """The bytes of a manifest or a tombstone, before they are believed. Raises Damage."""
+    size = _look(folder, name)
     if size > MANIFEST_LIMIT:
         raise Damage("unverifiable", f"it has {size:,} bytes; a manifest has at most {MANIFEST_LIMIT:,}")
-    return unsealed(b"".join(_read(folder, MANIFEST, size)))
+    return b"".join(_read(folder, name, size))
+
+
+def beginning(folder: Path, name: str, most: int) -> bytes:
+    """The first bytes of a file, at most so many: enough to choose by, not to believe. Raises Damage."""
+    _look(folder, name)
+    return b"".join(_read(folder, name, most, whole=False))
 
 
 def pieces(folder: Path, entry: Listed) -> Iterator[bytes]:
@@ -149,8 +198,8 @@ def _look(folder: Path, name: str) -> int:
     return facts.st_size
 
 
-def _read(folder: Path, name: str, size: int) -> Iterator[bytes]:
-    """`size` bytes in pieces. Raises Damage when there are fewer or more, or it is no longer a regular file."""
+def _read(folder: Path, name: str, size: int, whole: bool = True) -> Iterator[bytes]:
+    """`size` bytes in pieces. Raises Damage when it is no longer a regular file, or has fewer or more as a whole."""
     try:
         # A link or a pipe put there after the look is neither followed nor waited for.
         handle = os.open(folder / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -161,7 +210,7 @@ def _read(folder: Path, name: str, size: int) -> Iterator[bytes]:
             while left and (piece := file.read(min(left, PIECE))):
                 left -= len(piece)
                 yield piece
-            if left or file.read(1):
+            if whole and (left or file.read(1)):
                 raise Damage("changed", "its size changed while it was read")
     except OSError as error:
         raise Damage("unverifiable", f"it cannot be read ({error.strerror})") from None

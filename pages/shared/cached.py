@@ -169,13 +169,17 @@ def record_thumbnail(key: str, _folder: Path) -> bytes | None:
     from pages.shared.samples import thumbnail
     from xai_core import figures
     from xai_core.manifest import open_record
-    from xai_core.records import Finding, Image
+    from xai_core.records import Finding, Image, Record
 
     try:
         record = open_record(_folder)
     except AuditError:
         return None
-    shown: Sequence[Frame | Explanation] = record.frames if isinstance(record, Finding) else record.explanations
+    shown: Sequence[Frame | Explanation] = ()
+    if isinstance(record, Finding):
+        shown = record.frames
+    elif isinstance(record, Record):
+        shown = record.explanations
     if not shown:
         return None
     first = shown[0]

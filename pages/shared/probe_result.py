@@ -17,7 +17,7 @@ from pages.shared.answers import some
 from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.state import Probed, Session
-from xai_core.records import Finding, Frame, Table
+from xai_core.records import Finding, Frame, Sheet, Table
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -231,7 +231,7 @@ def _charts(every: Sequence[Sequence[probe_plots.Chart]], names: Sequence[str], 
                 st.plotly_chart(figure, key=chart, config={"displayModeBar": False}, alt=words)
 
 
-def tables(one: Finding, names: Sequence[str], key: str) -> None:
+def tables(one: Finding | Sheet, names: Sequence[str], key: str) -> None:
     """Every number, behind its heading."""
     for name, table in one.tables.items():
         if not table.rows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 import xai_core as xai
+from tests.conftest import ROOT
 from tests.pages.conftest import Opener, _opener, settled, words
 from xai_core.records import Record
 from xai_core.store import AUDITS
@@ -85,6 +87,18 @@ def test_an_opened_record_shows_everything(manifests: Opener, record: Path):
     assert "Synthetic demonstration model" in said
     assert "01_grad_cam.npy" in said.replace("_", "_")
     assert app.session_state["session"].opened == "first"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("scores", "Saliency is better."), ("decisions", "One of one was flagged.")]
+)
+def test_tables_that_are_a_record_are_listed_and_opened(manifests: Opener, store: Path, kind: str, said: str) -> None:
+    shutil.copytree(ROOT / "tests" / "golden" / "schema_2" / kind, store / "kept")
+    assert not manifests().exception
+    app = manifests(record="kept")
+    assert not app.exception
+    assert said in words(app)
+    assert "What it is of" in [one.label for one in app.expander]
 
 
 @pytest.fixture(scope="module")
