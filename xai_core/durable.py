@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,10 +77,29 @@ def remove_file(path: str | Path) -> None:
         flush_folder(Path(path).parent)
 
 
-def write_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+def remove_folder(folder: Path) -> None:
+    """Remove `folder` and all it holds: it loses its name in one step, so that nobody finds a part of it.
+
+    Raises OSError where it cannot lose it, and then nothing is gone.
+    """
+    draft = _draft(folder.parent)
+    try:
+        os.rename(folder, draft)
+        flush_folder(folder.parent)
+    except BaseException:
+        with suppress(OSError):
+            os.rename(draft, folder)
+        raise
+    shutil.rmtree(draft, ignore_errors=True)  # what is left of it is swept as any draft is
+
+
+def write_folder(
+    folder: Path, files: Iterable[tuple[str, bytes]], check: Callable[[Path], object] | None = None
+) -> None:
     """Write files of these names as `folder`, in their order, and give it its name when the last is on the disk.
 
-    `folder` must not exist or be empty. Raises OSError where that fails; whatever is raised, nothing stays behind.
+    `check` is called with what was written, before it has its name. `folder` must not exist or be empty. Raises OSError
+    where that fails; whatever is raised, nothing stays behind.
     """
     sweep(folder.parent)
     draft = _draft(folder.parent)
@@ -90,6 +109,8 @@ def write_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
         for last in files:
             _write(draft / last[0], [last[1]])
         flush_folder(draft)
+        if check is not None:
+            check(draft)
         if was_there and os.name == "nt":
             os.rmdir(folder)  # elsewhere a rename takes the place of an empty folder
         os.rename(draft, folder)
