@@ -263,6 +263,51 @@ def test_flips_and_kept_maps_are_measured_on_the_pictures_of_both_runs(run: Run,
     assert row.reason == "the maps speak for different classes on 3"
 
 
+@pytest.mark.parametrize(
+    ("rule", "value", "n"),
+    [
+        ({"number": "broken"}, 0.2, 10),  # 8 and 9 of ten
+        ({"number": "accuracy_change"}, 0.8 - 0.9, 10),
+        ({"number": "accuracy_change", "group": "side"}, -1 / 3, 3),
+        ({"number": "ece_change"}, 0.0 - 0.1, 10),  # sure to 0.8, right in 0.9 before and in 0.8 now
+        ({"number": "mass_moved", "method": "grad_cam"}, 0.0, 7),
+    ],
+    ids=str,
+)
+def test_drift_from_the_earlier_run_is_judged(
+    run: Run, tmp_path: Path, rule: dict[str, str], value: float, n: int
+) -> None:
+    earlier = open_run(folder_of(tmp_path / "before", {"m": "dccccccccc"}))
+    row = next(row for row in rows_of(run, earlier, model="m", at_least=-1, **rule) if row.group in ("", "side: R"))
+    assert (row.measured.mean, row.measured.n) == (pytest.approx(value), n)
+    assert row.result == "pass"
+
+
+def test_the_worse_end_of_a_change_can_be_judged(run: Run, tmp_path: Path) -> None:
+    earlier = open_run(folder_of(tmp_path / "before", {"m": "c" * 10, "n": "c" * 10}))
+    [row] = rows_of(run, earlier, number="accuracy_change", model="m", at_least=-0.2, on="interval")
+    assert (row.measured.mean, row.result) == (pytest.approx(-0.2), "fail")
+    [row] = rows_of(run, earlier, number="accuracy_change", model="n", at_least=0, on="interval")
+    assert (row.measured[:3], row.result) == ((0, 0, 0), "pass")  # n has the same weights in both
+
+
+def test_mass_that_moved_is_held_against_its_limit(tmp_path: Path) -> None:
+    """Of a ramp, its mirror image has its centre of mass as far on the other side."""
+    said = [Said(file, "m", "cat", "cat") for file in FILES]
+    runs = [
+        open_run(run_folder(tmp_path / name, said, maps={(file, "m"): values for file in FILES}))
+        for name, values in (("before", RAMP), ("now", RAMP[::-1, ::-1]))
+    ]
+    share = RAMP / RAMP.sum()
+    rows, columns = np.indices(RAMP.shape)
+    way = 100 * np.hypot((share * (7 - 2 * rows)).sum(), (share * (7 - 2 * columns)).sum()) / np.hypot(8, 8)
+    [row] = rows_of(runs[1], runs[0], number="mass_moved", method="grad_cam", at_most=float(way) - 1)
+    assert (row.measured.mean, row.result) == (pytest.approx(way), "fail")
+    runs[0].facts["methods"][0]["method"]["layer"] = "first"
+    [row] = rows_of(runs[1], runs[0], number="mass_moved", method="grad_cam", at_most=100)
+    assert (row.result, "other settings" in row.reason) == ("undefined", True)
+
+
 def test_another_model_can_be_held_against_the_earlier_one(run: Run, tmp_path: Path) -> None:
     earlier = open_run(folder_of(tmp_path / "before", {"old": "c" * 10}))
     assert shown(run, earlier, number="flips", at_most=0.1) == [
@@ -279,8 +324,9 @@ def test_another_model_can_be_held_against_the_earlier_one(run: Run, tmp_path: P
 
 def test_runs_of_other_pictures_have_nothing_to_compare(run: Run, tmp_path: Path) -> None:
     earlier = open_run(run_folder(tmp_path / "before", [Said("else.png", "m", "cat", "cat")]))
-    [row] = rows_of(run, earlier, number="flips", model="m", at_most=1)
-    assert (row.result, row.reason) == ("undefined", "the runs have no picture in common")
+    for number in ("flips", "broken", "accuracy_change", "ece_change"):
+        [row] = rows_of(run, earlier, number=number, model="m", at_most=1)
+        assert (row.result, row.reason) == ("undefined", "the runs have no picture in common")
 
 
 def test_maps_of_other_settings_are_not_drift(run: Run, tmp_path: Path) -> None:

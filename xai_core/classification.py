@@ -407,7 +407,7 @@ def maps_alike(method: str, maps: Iterable[Two], seed: int = 0) -> Alike:
     """Of the maps of many pictures by one method, which are looked at one after the other."""
     correlations, overlaps, apart, left_out = [], [], [], Counter[str]()
     for two in maps:
-        if two.one is None or two.other is None or (why := _why_apart(two.one, two.other)):
+        if two.one is None or two.other is None or (why := why_apart(two.one, two.other)):
             left_out["a model has no map" if two.one is None or two.other is None else why] += 1
             continue
         one, other = two.one.values, two.other.values
@@ -418,8 +418,8 @@ def maps_alike(method: str, maps: Iterable[Two], seed: int = 0) -> Alike:
     return Alike(method, mean_of(correlations, seed), mean_of(overlaps, seed), tuple(apart), dict(left_out))
 
 
-def _why_apart(one: Placed, other: Placed) -> str:
-    """Why two maps of a picture cannot be held against each other, or nothing."""
+def why_apart(one: Placed, other: Placed) -> str:
+    """Why two maps of a picture cannot be held against each other; empty where they can."""
     if one.label != other.label:
         return "the maps speak for different classes"
     if one.box is None or one.box != other.box or one.values.shape != other.values.shape:

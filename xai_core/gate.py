@@ -5,7 +5,9 @@
 
 A policy is a TOML file of [[rule]] tables: a number of NUMBERS, what it must reach, and whom it is asked of. Against an
 earlier run, drift is measured on the pictures that both hold: `flips` is the share of them whose predicted class
-changed, `maps_kept` the mean rank correlation of their maps with the earlier ones, 1 where nothing moved.
+changed, `broken` that of those right before and wrong now, `accuracy_change` and `ece_change` are those from before to
+now, `maps_kept` is the mean rank correlation of their maps with the earlier ones, 1 where nothing moved, and
+`mass_moved` how far the centre of their mass moved, in hundredths of the diagonal.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ import numpy as np
 
 from xai_core.cases import MASK_OF
 from xai_core.classification import NOT_DEFINED, Alike, Numbers, OfClass, of_maps, of_model, of_pair, shared
+from xai_core.drift import NO_GROUP, Matched, methods_of, moved_maps
 from xai_core.errors import RecordError, SettingError
+from xai_core.paired_statistics import Change
 from xai_core.runs import Run
 from xai_core.score_summary import safe
 from xai_core.score_table import number
@@ -33,8 +37,8 @@ from xai_core.statistics import Mean, mean_of, share_of
 if TYPE_CHECKING:
     import pandas as pd
 
+OTHER_SETTINGS = "the method is a control, or has other settings in the earlier run"
 METRIC = "metric:"  # before the name of a metric, whose mean is then meant
-NO_GROUP = "(not given)"
 Result = Literal["pass", "fail", "not judged", "undefined"]
 
 
@@ -187,10 +191,25 @@ def _flips(asked: Asked) -> Mean:
 def _alike(asked: Asked) -> Mean:
     found: list[Alike] = of_maps(asked.run, asked.model, asked.other_run, asked.other, [asked.rule.method], asked.rows)
     if not found:
-        return Mean(None, None, None, 0, "the method is a control, or has other settings in the earlier run")
+        return Mean(None, None, None, 0, OTHER_SETTINGS)
     [by_method] = found
     left_out = ", ".join(f"{reason} on {count}" for reason, count in by_method.left_out.items())
     return by_method.correlation._replace(note=left_out) if left_out else by_method.correlation
+
+
+def _matched(asked: Asked) -> Matched:
+    return Matched.of(asked.other_run, asked.other, asked.run, asked.model, asked.rows)
+
+
+def _of_change(change: Change) -> Mean:
+    return Mean(change.value, change.low, change.high, change.n, change.note if change.low is None else "")
+
+
+def _mass_moved(asked: Asked) -> Mean:
+    matched = _matched(asked)
+    if asked.rule.method not in methods_of(matched)[0]:
+        return Mean(None, None, None, 0, OTHER_SETTINGS)
+    return moved_maps(matched, asked.rule.method).mean("centre_distance", _seed(asked))
 
 
 def _refused(asked: Asked) -> Mean:
@@ -241,7 +260,11 @@ NUMBERS: Mapping[str, Number] = {
     "share_refused": Number(_refused, without=("model", "group")),
     "share_lost": Number(_lost, without=("group",)),
     "flips": Number(_flips, (), "an earlier run"),
+    "broken": Number(lambda asked: _matched(asked).broken(), (), "an earlier run"),
+    "accuracy_change": Number(lambda asked: _of_change(_matched(asked).accuracy()), (), "an earlier run"),
+    "ece_change": Number(lambda asked: _of_change(_matched(asked).calibration_error()), (), "an earlier run"),
     "maps_kept": Number(_alike, ("method",), "an earlier run"),
+    "mass_moved": Number(_mass_moved, ("method",), "an earlier run"),
 }
 _MEAN_OF_METRIC = Number(_metric, ("method",))
 

@@ -14,7 +14,7 @@ from xai_core.options import say
 def gate(
     run: Annotated[Path, typer.Argument(help="The folder of a finished audit")],
     policy: Annotated[Path, typer.Option(help="A TOML file of [[rule]] tables, such as assets/gate.toml")],
-    against: Annotated[Path | None, typer.Option(help="An earlier run, for flips and maps_kept")] = None,
+    against: Annotated[Path | None, typer.Option(help="An earlier run, for the numbers of drift")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Judge this model alone; may be given several times")] = None,
 ) -> None:
     """Hold a finished run against thresholds, and write gate.md into it; exit code 1 unless it passes."""
