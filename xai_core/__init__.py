@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from xai_core.evidence import weigh
     from xai_core.images import read_image
     from xai_core.loading import load_model, wrap_model
-    from xai_core.manifest import open_record, save, verify
+    from xai_core.manifest import open_record, save
     from xai_core.methods import METHODS
     from xai_core.metrics import METRICS
     from xai_core.pipeline import explain, explain_many, predict
     from xai_core.probes import PROBES
     from xai_core.probing import probe
+    from xai_core.recompute import verify
     from xai_core.records import Target
     from xai_core.scoring import score
 
@@ -46,7 +47,7 @@ _HOMES = {
     "read_image": "images",
     "save": "manifest",
     "score": "scoring",
-    "verify": "manifest",
+    "verify": "recompute",
     "weigh": "evidence",
     "wrap_model": "loading",
 }

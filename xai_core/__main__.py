@@ -17,6 +17,7 @@ import typer
 import xai_core as xai
 from xai_core.audit_command import audit
 from xai_core.compare_command import compare
+from xai_core.drift_command import drift
 from xai_core.errors import AuditError, ModelError
 from xai_core.gate_command import gate
 from xai_core.options import (
@@ -45,7 +46,10 @@ from xai_core.options import (
     with_settings,
 )
 from xai_core.probe_command import probe
+from xai_core.records_command import import_, prune
+from xai_core.report_command import report
 from xai_core.score_command import score
+from xai_core.verify_command import verify
 
 if TYPE_CHECKING:
     from xai_core.models import Model
@@ -171,15 +175,11 @@ app.command()(compare)
 app.command()(probe)
 app.command()(score)
 app.command()(gate)
-
-
-@app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="A saved record")]) -> None:
-    """Check that nothing in a saved record has changed; exit code 1 when anything has."""
-    report = xai.verify(folder)
-    typer.echo(str(report))
-    if not report.ok:
-        raise typer.Exit(1)
+app.command()(report)
+app.command()(drift)
+app.command()(verify)
+app.command()(prune)
+app.command("import")(import_)
 
 
 def _loaded(
