@@ -61,8 +61,10 @@ def test_misclassified_cases_are_decided_by_keyboard_and_are_there_after_a_reloa
     expect(page.get_by_text(re.compile("3 of 3:.? wrong"))).to_be_visible()
     page.keyboard.press("0")
     expect(page.get_by_text("3 of 3 decided")).to_be_visible()
+    last = page.url
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_text(re.compile("2 of 3:.? wrong"))).to_be_visible()
+    expect(page).not_to_have_url(last)  # it follows what is shown
     address = page.url
     page.reload()
     expect(page.get_by_text("3 of 3 decided")).to_be_visible()
