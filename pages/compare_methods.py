@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.shared import answers, inputs, metric_menu, panels, score_panels, scores, state
+from pages.shared import answers, inputs, metric_menu, panels, score_panels, scores, state, takeaway
 from pages.shared.errors import plain
 from pages.shared.inquiry import Inquiry, inquire
 from pages.shared.question import PICTURES
@@ -60,7 +60,7 @@ def page() -> None:
         with seen:
             weighing = weigh and (busy or visitor.evidence.job is not None)
             shown = panels.Shown(explained, evidence, waiting, weighing)
-            panels.maps(visitor, shown, [inquiry.said], asked.image)
+            panels.maps(visitor, shown, [inquiry.said], asked.image, save="Save maps")
     with below:
         if not metrics:
             st.info("Choose a metric.", icon=":material/straighten:")
@@ -103,6 +103,7 @@ def _take_away(
     with st.container(horizontal=True, key="take-away scores"):
         score_panels.download(found)
         score_panels.save(visitor, found, inquiry.said, masks, left_out)
+    takeaway.saving(visitor, score_panels.SAVE)
 
 
 def _several(

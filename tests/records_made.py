@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xai_core import manifest, seal
+from xai_core import chain, manifest, seal
 from xai_core.records import Sheet, Table
 
 PICTURE = "ab" * 32
@@ -42,6 +44,16 @@ def written(store: Path, name: str, **changes: Any) -> Path:
     changes.setdefault("id", name.encode("utf-8", "replace").hex().ljust(32, "0")[:32])
     (folder / seal.MANIFEST).write_bytes(seal.sealed(fields(**changes)))
     return folder
+
+
+def continued(store: Path, count: int, changes: Callable[[int], dict[str, Any]]) -> None:
+    """`count` folders of manifests alone, each of which continues the one before; `changes` says what is in which."""
+    store.mkdir(exist_ok=True)
+    last = chain.head(store)
+    for number in range(count):
+        link = chain.following(last)
+        folder = written(store, f"r{number:05}", chain=link, **changes(number))
+        last = chain.Link(**link, sha256=json.loads((folder / seal.MANIFEST).read_bytes())["sha256"])
 
 
 def saved(store: Path, name: str, created: str = "", note: str = "", rows: int = 3) -> Path:

@@ -100,7 +100,8 @@ def run_folder(
     ).to_parquet(folder / "evidence.parquet", index=False)  # fmt: skip
     with UnitStore(folder / "store") as store:
         for (file, model), values in (maps or {}).items():
-            store.put(_units(by_file[file, model], own[model], values, task, (boxes or {}).get(model, (0, 0, 8, 8))))
+            box, seed = (boxes or {}).get(model, (0, 0, 8, 8)), int(written["seed"])  # type: ignore[call-overload]
+            store.put(_units(by_file[file, model], own[model], values, task, box, seed))
     return folder
 
 
@@ -123,7 +124,7 @@ def _predictions(said: Sequence[Said], labels: Mapping[str, Sequence[str]]) -> p
 
 
 def _units(
-    said: Said, labels: Sequence[str], values: np.ndarray, task: str, box: tuple[float, ...]
+    said: Said, labels: Sequence[str], values: np.ndarray, task: str, box: tuple[float, ...], seed: int
 ) -> list[units.Unit]:
     """What the model says of the picture, and its map by grad_cam."""
     about = identity(said.model, task, labels)
@@ -131,9 +132,9 @@ def _units(
     logits = np.array([label == said.predicted for label in labels], np.float32)
     image = Image(seen, said.picture, source={"width": 8, "height": 8})
     target = Target(labels.index(said.predicted), said.predicted)
-    map_key = units.map_key(said.picture, about, GRAD_CAM, units.rule_of(None), 0)
+    map_key = units.map_key(said.picture, about, GRAD_CAM, units.rule_of(None), seed)
     e = Explanation(
-        values.astype(np.float32), seen, GRAD_CAM, about, target, said.picture, 0, 0.0, Passes(), values.shape,
+        values.astype(np.float32), seen, GRAD_CAM, about, target, said.picture, seed, 0.0, Passes(), values.shape,
         box=box,  # type: ignore[arg-type]
     )  # fmt: skip
     prediction = Prediction(tuple(labels), logits, about, said.picture)

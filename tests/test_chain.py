@@ -18,7 +18,7 @@ import pytest
 import xai_core as xai
 from tests.conftest import ROOT
 from xai_core import chain, manifest, seal
-from xai_core.errors import RecordError
+from xai_core.errors import Cancelled, RecordError
 from xai_core.records import Sheet, Table
 
 GOLDEN = ROOT / "tests" / "golden" / "schema_1"
@@ -78,7 +78,8 @@ def test_each_record_names_its_number_and_the_hash_of_the_one_before(kept: Path)
     assert [one["chain"]["predecessor"] for one in found] == [None, *(one["sha256"] for one in found[:-1])]
     report = chain.check(kept)
     assert report.ok
-    assert report == chain.ChainReport(5, 0, 0, chain.Link(5, found[4]["sha256"], found[3]["sha256"]), ())
+    last = chain.Link(5, found[4]["sha256"], found[3]["sha256"])
+    assert report == chain.ChainReport(5, 0, 0, last, (), {"unsigned": 5})
     assert str(report).startswith("Unbroken: each of 5 records continues the one before it. The last is number 5, ")
     assert found[4]["sha256"] in str(report)
 
@@ -321,7 +322,16 @@ def test_a_place_that_no_record_has_is_named_and_never_continued(place: Any, sto
     problem = chain.check(store).problems[0]
     assert problem.startswith("e/manifest.json is unverifiable: it names a place in the chain that no record has.")
     assert saved(store, "f")[0]["chain"]["predecessor"] == fields(store / "d")["sha256"]
-    assert xai.open_record(store / "e").note == ""
+    with pytest.raises(RecordError, match="a place in the chain that no record has"):
+        xai.open_record(store / "e")
+
+
+def test_a_tombstone_of_a_number_beyond_all_is_never_continued(store: Path) -> None:
+    stone = chain.Tombstone("0" * 32, "ab" * 32, chain.Link(chain.LONGEST, "ab" * 32, "cd" * 32), "2026", "forged")
+    (store / chain.TOMBSTONES).mkdir(exist_ok=True)
+    (store / chain.TOMBSTONES / stone.name).write_bytes(stone.content())
+    assert chain.check(store).head == stone.link
+    assert saved(store, "f")[0]["chain"]["predecessor"] == fields(store / "e")["sha256"]
 
 
 def test_a_number_that_was_written_into_a_manifest_is_not_believed(store: Path) -> None:
@@ -391,3 +401,28 @@ def test_a_tombstone_under_another_name_and_a_manifest_in_its_place_are_no_tombs
 def test_a_folder_that_cannot_be_listed_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="There is no folder nowhere"):
         chain.check(tmp_path / "nowhere")
+
+
+def test_whoever_watches_a_check_is_told_of_every_record_and_tombstone_and_may_cancel_it(store: Path) -> None:
+    bury(store / "c")
+    told, cancel = list[tuple[int, int]](), threading.Event()
+    assert chain.check(store, lambda *done: told.append(done), cancel).ok
+    assert told == [(number, 5) for number in range(1, 6)]
+    for last in (0, 2, 4):  # before a record, and before the tombstone
+        assert _cancelled_after(last, store) == last
+
+
+def _cancelled_after(last: int, store: Path) -> int:
+    """How many a check has told of that is cancelled after so many."""
+    told, cancel = list[int](), threading.Event()
+    if not last:
+        cancel.set()
+
+    def heard(done: int, total: int) -> None:
+        told.append(done)
+        if done == last:
+            cancel.set()
+
+    with pytest.raises(Cancelled, match="not known"):
+        chain.check(store, heard, cancel)
+    return len(told)

@@ -153,6 +153,15 @@ def test_a_mean_change_is_the_mean_of_differences() -> None:
     assert mean_change(np.zeros(0), np.zeros(0)).n == 0
 
 
+def test_pictures_that_all_changed_by_the_same_show_no_interval() -> None:
+    before = np.arange(6) / 10
+    found = mean_change(before, before + 0.2)  # but for rounding
+    assert (found.value, found.low, found.high, found.n) == (pytest.approx(0.2), None, None, 6)
+    assert found.note == "every picture changed by the same, so they show no interval"
+    assert mean_change(before, before).low is None
+    assert mean_change(np.zeros(4), np.ones(4)).note == "too few pictures for an interval: 4"
+
+
 def test_a_measured_change_draws_the_same_pictures_for_both() -> None:
     x = np.random.default_rng(0).normal(size=50)
     found = measured_change(lambda drawn: float(x[drawn].mean()), lambda drawn: float(x[drawn].mean()) + 2, 50)
@@ -224,6 +233,7 @@ def test_pictures_are_matched_by_their_bytes_and_count_once(tmp_path: Path) -> N
     assert matched.relabelled.tolist() == [False, True]
     assert matched.right.tolist() == [[1, 1], [1, 1]]  # by the later label, of which both models have been right
     [found] = drift(earlier, later)
+    assert "not judged" not in " ".join(sentences(found))
     assert limits(found)[:4] == [
         "2 pictures of the earlier run and 1 of the later one are in that run alone, and in no number.",
         "1 file has one name in both runs and other bytes: another picture, which is not matched.",
@@ -255,6 +265,7 @@ def test_numbers_before_and_after_by_hand(tmp_path: Path) -> None:
     assert numbers["calibration_error"].after == pytest.approx(0.2)
     assert numbers["overconfidence"].value == pytest.approx(0.2)
     assert numbers["confidence"].value == pytest.approx(-0.2)
+    assert [line["unit"] for line in tables([found])["numbers"].lines()] == ["%"] * 4 + ["nats"]
     loss = [-(8 * math.log(0.8) + 2 * math.log(0.1)) / 10, -(4 * math.log(0.6) + 6 * math.log(0.2)) / 10]
     assert (numbers["loss"].before, numbers["loss"].after) == (pytest.approx(loss[0]), pytest.approx(loss[1]))
     said = " ".join(sentences(found))
@@ -264,10 +275,12 @@ def test_numbers_before_and_after_by_hand(tmp_path: Path) -> None:
 
 def test_a_clear_change_is_said_to_be_one(tmp_path: Path) -> None:
     said = " ".join(sentences(two(tmp_path, "c" * 20, "d" * 8 + "c" * 12)))
-    assert "Worse, and not by chance: McNemar's exact p = 0.0078." in said
+    assert "Shown to be worse at a level of 5 %: McNemar's exact p = 0.0078, not corrected for other tests." in said
+    assert "−40.0 points, 95 % interval −61.3 to −15.8)" in said
     (tmp_path / "back").mkdir()
     said = " ".join(sentences(two(tmp_path / "back", "d" * 8 + "c" * 12, "c" * 20)))
-    assert "Better, and not by chance: McNemar's exact p = 0.0078." in said
+    assert "Shown to be better at a level of 5 %: McNemar's exact p = 0.0078, not corrected" in said
+    assert "chance" not in said
 
 
 # ---- the same weights
@@ -291,6 +304,32 @@ def test_the_same_weights_have_no_drift_and_every_number_is_zero(tmp_path: Path)
     assert not found.moved
     [said] = sentences(found)
     assert said.startswith("No drift: same weights. m, weights weights of m → weights of m: 12 pictures in both runs.")
+    assert said.endswith("exactly the same, and none of the 12 maps that were compared moved.")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "more", "words"),
+    [
+        ([], [], {}, "Every number that was compared is exactly the same; no map was compared."),
+        ([RAMP], [None, RAMP], {}, "is exactly the same; no map was compared."),
+        ([RAMP, RAMP], [RAMP], {}, "the 1 map that was compared did not move. 1 more could not be compared."),
+        ([RAMP] * 2, [RAMP] * 2, {"task": "regression"}, "No number was compared (predictions were not: m: the "),
+    ],
+)
+def test_nothing_is_said_to_be_the_same_that_was_not_compared(
+    tmp_path: Path, before: list[np.ndarray], now: list[np.ndarray], more: dict[str, Any], words: str
+) -> None:
+    runs = [run_of(tmp_path / name, "m", "cc", maps=maps, **more) for name, maps in (("a", before), ("b", now))]
+    [said] = sentences(drift(*runs)[0])
+    assert said.startswith("No drift: same weights.")
+    assert words in said
+
+
+def test_methods_of_one_run_alone_leave_no_map_to_compare(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / name, "m", "cc", maps=[RAMP] * 2) for name in "ab"]
+    runs[1].facts["methods"][0]["name"] = "occlusion"
+    [said] = sentences(drift(*runs)[0])
+    assert said.endswith("Every number that was compared is exactly the same; no map was compared.")
 
 
 @pytest.mark.parametrize("change", [{"called": "cd"}, {"sure": [0.9, 0.8]}, {"maps": [RAMP, -RAMP]}])
@@ -307,7 +346,10 @@ def test_equal_answers_of_other_weights_are_not_certain(tmp_path: Path) -> None:
     accuracy = found.numbers["accuracy"]
     assert (accuracy.value, (accuracy.high or 0) > 0.1) == (0, True)
     assert "No drift" not in " ".join(sentences(found))
-    assert sentences(found)[1] == "No picture is called otherwise than before."
+    said = sentences(found)
+    assert said[1] == "No picture is called otherwise than before."
+    low, high = (f"{100 * (end or 0):+.1f}".replace("-", "−") for end in (accuracy.low, accuracy.high))
+    assert f"stayed at 100.0 % (95 % interval of the change {low} to {high} points)." in said[2]
 
 
 # ---- groups
@@ -373,7 +415,7 @@ def test_a_group_in_which_nobody_gave_a_value_is_one_too(tmp_path: Path) -> None
 def test_groups_without_a_found_change_say_what_is_not_ruled_out(tmp_path: Path) -> None:
     said = " ".join(sentences(two(tmp_path, "c" * 24, "d" + "c" * 23, groups={"side": "L" * 12 + "R" * 12})))
     assert "none is shown to have another error rate (Holm's correction over 1 test)" in said
-    assert "The widest interval, of side: L, holds changes of −" in said
+    assert "The widest 95 % interval, of side: L, holds changes of −" in said
 
 
 # ---- maps
@@ -391,13 +433,45 @@ def test_how_far_maps_moved_by_hand(tmp_path: Path) -> None:
     assert far.border_change == pytest.approx(100)
     assert (reversed_.rank_correlation, reversed_.centre_distance) == (-1, None)  # a ramp below zero has no mass
     assert (still.rank_correlation, still.centre_distance, still.border_change) == (1, 0, 0)
-    assert moved.mean("centre_distance").mean == pytest.approx(100 * 2.5 / math.hypot(8, 8))
+    assert moved.mean("centre_distance", 0).mean == pytest.approx(100 * 2.5 / math.hypot(8, 8))
     [line] = tables([found])["maps"].lines()
     assert (line["n"], line["left_out"], line["note"]) == (3, 2, "a map is flat (1), a run has no map (1)")
     assert [one["file"] for one in tables([found])["moved"].lines()] == ["1.png", "0.png", "2.png"]
     said = next(one for one in sentences(found) if one.startswith("Maps by grad_cam, 3 pictures"))
     assert "Least alike: 1.png (−1.00)." in said
+    assert "; of the 2 of them that have mass in both runs, the centre of their mass moved by" in said
+    assert line["with_mass"] == 2
     assert said.endswith("2 not compared: a map is flat (1) and a run has no map (1).")
+
+
+def test_an_interval_is_the_same_in_sentence_and_table_whatever_the_seed(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    maps = {name: {"maps": [RAMP + 60 * chance.normal(size=(8, 8)) for _ in range(6)]} for name in ("old", "new")}
+    found = two(tmp_path, "c" * 6, "c" * 6, seed=7, **maps)
+    [line] = tables([found])["maps"].lines()
+    said = next(one for one in sentences(found) if one.startswith("Maps by"))
+    for name in ("rank_correlation", "centre_distance"):
+        low, high = (f"{line[f'{name}{end}']:.2f}" for end in ("_low", "_high"))
+        assert f"({low} to {high})".replace("-", "−") in said
+    assert f"({low} to {high})" != "({:.2f} to {:.2f})".format(*found.maps[0].mean(name, 0)[1:3])
+    assert "of them that have mass" not in said
+
+
+def test_a_number_that_is_one_on_every_map_has_no_interval(tmp_path: Path) -> None:
+    found = two(tmp_path, "c" * 6, "c" * 6, old={"maps": [POINT] * 6}, new={"maps": [ELSEWHERE] * 6})
+    [line] = tables([found])["maps"].lines()
+    assert (line["centre_distance"], line["centre_distance_low"]) == (pytest.approx(100 * 5 / math.hypot(8, 8)), None)
+    assert " to " not in next(one for one in sentences(found) if one.startswith("Maps by"))
+
+
+def test_a_map_that_is_flat_within_the_picture_is_left_out(tmp_path: Path) -> None:
+    """Of the 8 rows of the map, the picture fills the lower half alone."""
+    framed = np.zeros((8, 8))
+    framed[0] = 1
+    boxes = {"boxes": {"m": (0, -8, 8, 8)}}
+    runs = [run_of(tmp_path / name, "m", "c", maps=[framed], **boxes) for name in "ab"]
+    [found] = drift(*runs)
+    assert (found.maps[0].left_out, found.moved) == ({"a map is flat": 1}, False)
 
 
 def test_maps_of_another_class_or_another_crop_are_not_compared(tmp_path: Path) -> None:
@@ -448,8 +522,18 @@ def test_metrics_are_compared_on_the_same_pictures_and_classes(tmp_path: Path) -
     assert (border.change.n, border.change.value) == (6, pytest.approx((5 * 0.2 + 0.3) / 6))
     assert (mass.change.before, mass.change.after, mass.change.value) == (0.5, 0.25, -0.25)
     said = " ".join(sentences(found))
-    assert "Share of the mass of grad_cam inside the mask, 7 pictures with one, fell from 50.0 % to 25.0 %" in said
+    assert (
+        "Share of the mass of grad_cam inside the mask, 7 pictures with one, fell from 50.0 % to 25.0 % (−25.0 points)."
+    ) in said
+    assert (mass.change.low, mass.change.note) == (None, "every picture changed by the same, so they show no interval")
     assert "Of 1 other mean of a metric, the interval of 1 excludes no change: border_share by grad_cam" in said
+
+
+def test_a_mean_without_an_interval_is_said_to_have_none(tmp_path: Path) -> None:
+    own = [{"scores": [(f"{i}.png", name, "grad_cam", "border_share", share) for i in range(3)]}
+           for name, share in (("old", 0.1), ("new", 0.4))]  # fmt: skip
+    said = " ".join(sentences(two(tmp_path, "ccc", "ccc", old=own[0], new=own[1])))
+    assert "Of 1 other mean of a metric, the interval of 0 excludes no change; 1 has no interval." in said
 
 
 # ---- what cannot be compared
@@ -470,7 +554,7 @@ def test_without_labels_flips_and_confidence_are_all(tmp_path: Path) -> None:
     found = two(tmp_path, "ccc", "ccd", "---")
     assert found.matched.directions == [None, None, "not judged"]
     said = sentences(found)
-    assert "1 without a label to judge it by" in said[1]
+    assert "1 not judged (no label that both models know)" in said[1]
     assert said[2].startswith("Accuracy and calibration are not compared: no picture has a label")
     assert found.groups == ()
 

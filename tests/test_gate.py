@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from tests.run_folders import Said, run_folder
 from xai_core.__main__ import app
+from xai_core.drift import drift
 from xai_core.errors import RecordError, SettingError
 from xai_core.gate import METRIC, NUMBERS, Row, Rule, judge, page, parse_policy, passed, read_policy, said
 from xai_core.runs import Run, open_run
@@ -329,11 +330,35 @@ def test_runs_of_other_pictures_have_nothing_to_compare(run: Run, tmp_path: Path
         assert (row.result, row.reason) == ("undefined", "the runs have no picture in common")
 
 
+def test_gate_and_drift_agree_and_count_copies_once(tmp_path: Path) -> None:
+    """Of nine files two are copies: of a picture that is called otherwise, and of one whose map is the same."""
+    names, runs = ["flips.png", "copy of flips.png", "0.png", "copy of 0.png", *(f"{i}.png" for i in range(1, 6))], []
+    for place, called, way in (("before", "cat", 0), ("now", "dog", 3)):
+        said = [Said(file, "m", called if "flips" in file else "cat", "cat") for file in names]
+        maps = {(file, "m"): np.roll(RAMP, way * int(file[-5])) for file in names if "flips" not in file}
+        maps |= {(file, "m"): RAMP for file in names[:2]}
+        run = open_run(run_folder(tmp_path / place, said, maps=maps, seed=3))
+        run.predictions["picture"] = run.predictions["picture"].str.replace("copy of ", "")
+        runs.append(run)
+    [found] = drift(*runs)
+    [row] = rows_of(runs[1], runs[0], number="flips", at_most=1)
+    assert row.measured == found.matched.flips()
+    assert (row.measured.mean, row.measured.n) == (1 / 7, 7)
+    for number, name in (("maps_kept", "rank_correlation"), ("mass_moved", "centre_distance")):
+        [row] = rows_of(runs[1], runs[0], number=number, method="grad_cam", at_least=-1)
+        assert row.measured == found.maps[0].mean(name, 3) != found.maps[0].mean(name, 0)
+        assert row.measured.n == 6
+        assert row.reason.endswith("the maps speak for different classes on 1")
+
+
 def test_maps_of_other_settings_are_not_drift(run: Run, tmp_path: Path) -> None:
     earlier = open_run(folder_of(tmp_path / "before", {"m": "c" * 10}))
     earlier.facts["methods"][0]["method"]["layer"] = "first"
     [row] = rows_of(run, earlier, number="maps_kept", model="m", method="grad_cam", at_least=-1)
-    assert (row.result, "other settings" in row.reason) == ("undefined", True)
+    assert (row.result, row.reason) == ("undefined", "the method has other settings in the two runs")
+    for number, more in (("maps_kept", {}), ("map_agreement", {"other": "n"})):
+        [row] = rows_of(run, earlier, number=number, model="m", method="uniform", at_least=-1, **more)
+        assert (row.result, "is a control" in row.reason) == ("undefined", True)
 
 
 # ---- slips of the pen

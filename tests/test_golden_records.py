@@ -52,7 +52,7 @@ def test_it_is_intact_and_as_it_was_written(schema: int, kind: str) -> None:
     report = xai.verify(folder(schema, kind))
     assert report.ok, str(report)
     signed = (schema, kind) == (2, "comparison")
-    assert report.signature == ("signed by ed25519 56475aa75463474c" if signed else "unsigned")
+    assert report.signature == ("signed by ed25519 56475aa75463474c0285df5dbf2bcab7" if signed else "unsigned")
     found = json.loads((folder(schema, kind) / "manifest.json").read_bytes())
     assert (found["schema"], found["kind"]) == (schema, kind)
     assert found["sha256"] == WRITTEN[schema][kind]

@@ -18,10 +18,9 @@ from tests.conftest import SIDE, png_of, wrapped
 from xai_core.cases import read_cases
 from xai_core.errors import PictureError, SettingError
 from xai_core.finding_panels import panels
-from xai_core.group_answers import p_words
+from xai_core.group_answers import p_words, signed
 from xai_core.group_comparison import bins_for
-from xai_core.group_trend import rounded
-from xai_core.grouping import grouping
+from xai_core.grouping import grouping, rounded
 from xai_core.images import Preprocessing
 from xai_core.models import Model
 from xai_core.probe_panels import Lines
@@ -414,8 +413,8 @@ def test_what_matching_leaves_and_loses_is_counted_on_both_sides() -> None:
     assert all(line["probability_left"] == pytest.approx(left) for line in lines(found, "shifts"))
     [said] = [one for one in found.sentences if "bins of like probability," in one and one.startswith("Maps of")]
     assert said.endswith(
-        f"a {left:+.1f} points ({before:+.1f} before), and {lost['a']} of its 12 pictures and {lost['b']} of the 24 of "
-        "b without a counterpart."
+        f"a {signed(left, 1)} points ({signed(before, 1)} before), and {lost['a']} of its 12 pictures and {lost['b']} "
+        "of the 24 of b without a counterpart."
     )
     assert "within 2 bins" in said
     assert "as many as suit" not in said
@@ -590,6 +589,21 @@ def test_many_numbers_are_cut_into_quarters_of_as_many_pictures_and_few_stay() -
     assert max(sizes) - min(sizes) <= 2
     assert found.said
     assert len(banded(range(12), "none")) == 12
+
+
+def test_quarters_have_names_with_few_digits_and_say_where_they_are_cut() -> None:
+    numbers = [0.123456789012 + 1.000000000101 * value for value in range(100)]
+    found = grouping([Case("", bytes, groups={"age": str(value)}) for value in numbers], "age", "")
+    assert found.groups == ("under 24", "24 to under 49", "49 to under 74", "74 and over")
+    assert found.said == (
+        "age is cut into quarters: under 24, 24 to under 49, 49 to under 74, 74 and over. "
+        "These borders are rounded: pictures are cut at 24.1234568, 49.1234568, 74.1234568.",
+    )
+    assert [found.group_of[str(value)] for value in numbers[23:25]] == ["under 24", "24 to under 49"]
+
+
+def test_a_minus_is_a_minus_sign() -> None:
+    assert [signed(value, 1) for value in (-3.14, 0.0, 3.16)] == ["\u22123.1", "+0.0", "+3.2"]
 
 
 def test_bands_begin_where_they_are_told_to() -> None:

@@ -23,8 +23,8 @@ PROBE_FILES = [p for p in sorted((ROOT / "xai_core" / "probes").glob("*.py")) if
 # What each module of the core may stand on: its own row and the rows above.
 ROWS = [
     {"errors"},
-    {"durable", "records", "registry", "drawing_weights", "agreement", "spreadsheet"},
-    {"statistics"},
+    {"durable", "records", "registry", "drawing_weights", "agreement", "spreadsheet", "zip_members"},
+    {"statistics", "declared"},
     {"group_statistics", "paired_statistics"},
     {"raster", "colours", "photometry", "covering"},
     {"dicom", "canvas"},
@@ -51,7 +51,7 @@ ROWS = [
     {"evidence", "score_export", "charts", "score_summary", "drift", "drift_summary", "gate"},
     {"probing", "probe_figures", "probe_panels", "group_panels", "finding_panels"},
     {"finding_files", "sheet_files", "store", "manifest"},
-    {"catalogue", "retention"},
+    {"catalogue", "retention", "store_verification"},
     {"sameness", "reloading", "recompute"},
     {
         *("validity", "tables", "findings"),

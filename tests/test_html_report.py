@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import xai_core as xai
 from tests.findings_made import HOSTILE, dose_finding, group_finding, words
 from tests.test_audit_report import facts_of, written
+from xai_core.audit_aggregate import AGGREGATE
 from xai_core.decisions import Decisions
 from xai_core.errors import RecordError
 from xai_core.html_report import page, write_report
@@ -30,7 +31,7 @@ from xai_core.html_report.annex import ITEMS, OPEN, answered
 from xai_core.html_report.blocks import Number, told, visible
 from xai_core.html_report.pictures import WIDEST, embedded
 from xai_core.html_report.story import SECTIONS
-from xai_core.records import Check, Evidence, Record, Sheet, Table
+from xai_core.records import Check, Evidence, Image, Record, Sheet, Table, Target
 from xai_core.statistics import share_of
 
 # Markup, Markdown, mathematics, right to left, and signs that turn the direction of what follows.
@@ -188,13 +189,13 @@ def test_verdicts_are_counted_without_controls(run: Path, read: Read) -> None:
 
 
 def test_verdicts_on_controls_are_not_counted_among_those_of_the_methods() -> None:
-    from xai_core.html_report.run_story import _Audit
+    from xai_core.html_report.audited import Audited
 
-    audit = object.__new__(_Audit)
+    audit = object.__new__(Audited)
     audit.methods = [{"name": "grad_cam", "family": "gradient"}, {"name": "random", "family": "control"}]
     counts = {"grad_cam": {"verdicts": {"weak": 2}}, "random": {"verdicts": {"weak": 5, "no evidence": 1}}}
     audit.found = {"methods": {"m": counts}}
-    assert audit._verdicts("m") == {"weak": 2}
+    assert audit.verdicts("m") == {"weak": 2}
 
 
 def test_agreement_of_reviewers_is_kappa_by_hand(read: Read) -> None:
@@ -206,19 +207,17 @@ def test_agreement_of_reviewers_is_kappa_by_hand(read: Read) -> None:
     assert row[7][1] == [5]
 
 
-def test_metrics_that_order_methods_the_opposite_way_are_counted(tmp_path: Path) -> None:
+def test_metrics_that_order_methods_the_opposite_way_are_counted() -> None:
     """Deletion is better low and ranks a before b; sparseness is better high and ranks b before a."""
-    from xai_core.html_report.run_story import _Audit
+    from xai_core.html_report.rankings import opposed
 
     lines = [
-        {"model": "m", "method": method, "metric": metric, "mean": mean, "better": better, "rank": 1}
+        {"method": method, "metric": metric, "mean": mean, "better": better, "rank": 1}
         for metric, better, means in (("deletion", "lower", (0.1, 0.2)), ("sparseness", "higher", (0.3, 0.4)),
                                       ("insertion", "higher", (0.9, 0.8)))
         for method, mean in zip(("grad_cam", "saliency"), means, strict=True)
     ]  # fmt: skip
-    audit = object.__new__(_Audit)
-    audit.__dict__["_aggregate"] = lines
-    counts = {(row[0], row[1]): (row[2].value, row[3].value) for row in audit._opposed("m")}
+    counts = {(row[0], row[1]): (row[2].value, row[3].value) for row in opposed(lines)}
     assert counts == {
         ("Deletion", "Sparseness"): (1, 1),
         ("Deletion", "Insertion"): (1, 0),
@@ -234,19 +233,17 @@ def test_a_mean_over_other_pictures_than_the_rivals_is_not_ranked(read: Read) ->
     )
 
 
-def test_a_control_that_does_as_well_is_named_where_that_counts(tmp_path: Path) -> None:
-    from xai_core.html_report.run_story import _Audit
-
-    audit = object.__new__(_Audit)
+def test_a_control_that_does_as_well_is_named_where_that_counts() -> None:
+    from xai_core.html_report.rankings import controls_ahead
 
     def line(method: str, family: str, mean: float, metric: str = "deletion") -> dict[str, Any]:
         return {"method": method, "family": family, "mean": mean, "metric": metric, "better": "lower"}
 
     own = [line("grad_cam", "gradient", 0.5), line("random", "control", 0.5), line("uniform", "control", 0.6)]
-    assert audit._controls_ahead(own[0], own) == ["random"]
-    assert audit._controls_ahead(own[1], own) == []
+    assert controls_ahead(own[0], own) == ["random"]
+    assert controls_ahead(own[1], own) == []
     sparse = [line("grad_cam", "gradient", 0.5, "sparseness"), line("random", "control", 0.1, "sparseness")]
-    assert audit._controls_ahead(sparse[0], sparse) == []
+    assert controls_ahead(sparse[0], sparse) == []
 
 
 def test_the_table_of_a_probe_is_the_one_that_was_saved(tmp_path: Path) -> None:
@@ -262,12 +259,18 @@ def test_the_table_of_a_probe_is_the_one_that_was_saved(tmp_path: Path) -> None:
         assert row[place + 1][1] == [line["probability_low"], line["probability_high"]]
 
 
+def test_of_a_hash_a_table_shows_the_beginning(tmp_path: Path) -> None:
+    found = dose_finding()
+    rows = Read(saved(tmp_path, found)).rows(found.tables["flips"].title)
+    assert [row[1][0] for row in rows] == [f"{line['sha256'][:12]}…" for line in found.tables["flips"].lines()]
+
+
 def test_every_number_of_a_record_names_a_file_that_is_listed_with_its_hash(run: Path, read: Read, text: str) -> None:
     anchors = {own["id"] for tag, own in read.tags if tag == "tr" and own.get("id")}
     links = [str(own["href"]) for tag, own in read.tags if tag == "a"]
     assert {link[1:] for link in links} <= anchors | set(SECTIONS)
     assert text.count('<span class="from">') >= len(read.tables) - 2  # all but the words on verdicts and the files
-    for row in read.rows("The files of this record, with which every number on this page can be checked"):
+    for row in read.rows("The files with which every number on this page can be checked"):
         content = (run / row[0][0]).read_bytes()
         assert row[2][0] == hashlib.sha256(content).hexdigest()
         assert row[1][0] == f"{len(content):,}"
@@ -365,6 +368,76 @@ def test_tables_that_are_records_are_reported(kind: Any, tmp_path: Path) -> None
     assert read.rows(SEEN)[0] == [(SEEN, []), ("0.125", [0.125])]
     assert SEEN in read.sections["results" if kind == "scores" else "decisions"]
     assert SEEN in read.sections["summary"]
+
+
+def test_the_numbers_of_two_models_maps_are_those_of_the_comparison(tmp_path: Path, image: Image) -> None:
+    """Of three models, every two by the same method: rank correlation, overlap, way of the centres, what both saw."""
+    from tests.conftest import convolutions, seeded, wrapped
+    from xai_core.comparison import differ
+
+    models = [
+        wrapped(seeded(convolutions, seed), name=f"{NAME} {seed}") for seed in range(3)  # type: ignore[arg-type]
+    ]  # fmt: skip
+    maps = tuple(xai.explain(model, image, name) for model in models for name in ("grad_cam", "saliency"))
+    record = Record(maps, tuple(xai.predict(model, image) for model in models), image.source)
+    rows = Read(saved(tmp_path, record)).rows("How far the maps of two models agree")
+    assert [row[0][0] for row in rows] == ["1 and 3", "1 and 5", "2 and 4", "2 and 6", "3 and 5", "4 and 6"]
+    size = image.pixels.shape[:2]
+    for row in rows:
+        first, second = (maps[int(number) - 1] for number in row[0][0].split(" and "))
+        found = differ(first, second, (size[0], size[1]))
+        expected = [found.rank_correlation, found.top_overlap, found.centre_distance, found.common]
+        assert [cell[1] for cell in row[2:]] == [[] if one is None else [pytest.approx(one)] for one in expected]
+    assert any(cell[1] for row in rows for cell in row[2:5])
+
+
+def test_maps_that_cannot_be_compared_say_why(tmp_path: Path, image: Image) -> None:
+    from tests.conftest import convolutions, seeded, wrapped
+
+    models = [wrapped(seeded(convolutions, seed), name=f"m{seed}") for seed in range(2)]  # type: ignore[arg-type]
+    maps = [xai.explain(model, image, "saliency") for model in models]
+    record = Record((maps[0], dataclasses.replace(maps[1], box=None)), (), image.source)
+    [row] = Read(saved(tmp_path, record)).rows("How far the maps of two models agree")
+    assert all(cell[0].startswith("It was not recorded where in the picture") for cell in row[2:])
+
+
+def test_what_a_probe_explained_is_said(tmp_path: Path) -> None:
+    found = dose_finding()
+    said = Read(page(xai.save(found, tmp_path / "predicted"))).sections["asked"]
+    assert "Explainedof each picture, the class that the model predicts on the original" in " ".join(said.split("\n"))
+    aimed = dataclasses.replace(found, target=Target(2, NAME, "contrast", 1, "normal"))
+    assert f"Explained{SEEN} against normal" in Read(page(xai.save(aimed, tmp_path / "aimed"))).sections["asked"]
+
+
+def test_metrics_of_a_score_table_are_held_against_each_other(tmp_path: Path) -> None:
+    """Deletion (low is better) puts Grad-CAM first, sparseness Saliency; by deletion random is as good as Saliency."""
+    table = Table.of("Methods by metrics", dict.fromkeys(AGGREGATE, "x"), score_lines())
+    sheet = Sheet("scores", {"model": {"name": "m"}}, ("One.",), {"aggregate": table})
+    read = Read(saved(tmp_path, sheet))
+    said = read.sections["disagreements"]
+    assert "Deletion puts them in this order, the best first: Grad-CAM, Saliency." in said
+    assert "Sparseness puts them in this order, the best first: Saliency, Grad-CAM." in said
+    assert "By Deletion, Random, which knows nothing of the model, does as well as Saliency or better." in said
+    assert [cell[1] for cell in read.rows("Pairs of methods that two metrics order the opposite way")[0][2:]] == [
+        [1],
+        [1],
+    ]
+    bare = dataclasses.replace(sheet, tables={"own": table})
+    assert "no means" in Read(page(xai.save(bare, tmp_path / "bare"))).sections["disagreements"]
+
+
+def score_lines() -> list[dict[str, Any]]:
+    """Means of two methods and a control by two metrics, as an aggregate has them."""
+    means = {"grad_cam": (0.1, 0.3), "saliency": (0.2, 0.4), "random": (0.2, 0.2)}
+    return [
+        {
+            **dict.fromkeys(AGGREGATE), "model": "m", "method": method, "metric": metric, "mean": pair[place],
+            "family": "control" if method == "random" else "gradient", "better": better, "n": 5,
+            "rank": None if method == "random" else 1.0,
+        }
+        for method, pair in means.items()
+        for place, (metric, better) in enumerate((("deletion", "lower"), ("sparseness", "higher")))
+    ]  # fmt: skip
 
 
 def test_the_annex_has_the_nine_items_in_order_and_claims_nothing(read: Read) -> None:
@@ -473,20 +546,6 @@ def test_strangers_beside_a_record_are_named_and_not_read(run: Path, tmp_path: P
     folder = shutil.copytree(run, tmp_path / "run")
     (folder / "evil.html").write_text("<script>alert(1)</script>")
     assert "evil.html" in Read(page(folder)).sections["files"]
-
-
-def test_drift_of_other_weights_is_not_used(run: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(run, tmp_path / "run")
-    own = json.loads((folder / "manifest.json").read_text())["models"][0]["identity"]["weights_sha256"]
-    table = {"title": "Moved", "words": [["x", "X"]], "rows": [[0.5]]}
-    for weights, used in ((own, True), ("0" * 64, False)):
-        said = {"models": [{"sentences": [f"It moved, {NAME}."], "limits": [], "weights_sha256": ["1" * 64, weights]}],
-                "tables": {"moved": table}}  # fmt: skip
-        (folder / "drift.json").write_text(json.dumps(said))
-        read = Read(page(folder))
-        assert (f"It moved, {SEEN}." in read.sections["results"]) == used
-        assert ("of other weights" in read.sections["results"]) != used
-        assert ("Moved" in read.tables) == used
 
 
 def test_a_report_is_not_written_into_its_record(run: Path) -> None:

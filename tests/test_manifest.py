@@ -15,6 +15,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,7 @@ def test_one_explanation_or_several_are_saved_as_they_are(tmp_path: Path) -> Non
     assert (tmp_path / "two" / "sheet.png").exists()
 
 
+@pytest.mark.usefixtures("drawn_small")
 def test_a_reopened_record_can_be_saved_again_as_another_one(kept: Path, tmp_path: Path) -> None:
     again = manifest.save(manifest.open_record(kept), tmp_path / "again")
     assert manifest.verify(again).ok
@@ -176,6 +178,7 @@ def test_the_same_record_gives_the_same_bytes_but_for_its_id_and_time(kept: Path
     assert {key for key in first if first[key] != second[key]} == {"id", "created", "sha256"}
 
 
+@pytest.mark.usefixtures("drawn_small")
 def test_pictures_are_drawn_as_the_record_was_looked_at(tmp_path: Path) -> None:
     weak, strong = explanation(0), explanation(0, values=4 * explanation(0).values)
     looks: dict[str, Any] = {"colour_map": "PuOr_r", "clip": 100, "opacity": 0.25}
@@ -190,6 +193,7 @@ def test_pictures_are_drawn_as_the_record_was_looked_at(tmp_path: Path) -> None:
             assert (folder / f"0{number}_grad_cam.overlay.png").read_bytes() == over
 
 
+@pytest.mark.usefixtures("drawn_small")
 def test_the_name_of_the_upload_is_never_written(tmp_path: Path) -> None:
     named = record(picture={"name": "Mustermann_Erika.png", "filename": "Mustermann", "format": "PNG"})
     folder = manifest.save(named, tmp_path / "out")
@@ -383,6 +387,7 @@ def test_a_display_that_is_not_on_offer_leaves_nothing_behind(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("drawn_small")
 def test_numbers_that_are_not_finite_are_refused_and_leave_nothing_behind(tmp_path: Path) -> None:
     for odd in (explanation(gap=float("inf")), explanation(method={"name": "a", "b": float("nan")})):
         with pytest.raises(RecordError, match="not finite"):
@@ -636,12 +641,12 @@ def test_every_changed_byte_and_every_truncation_of_any_file_is_found_and_named(
 
 
 def test_every_changed_byte_and_every_truncation_of_a_sheet_is_named_by_verify(tmp_path: Path) -> None:
-    """The same through `verify` alone, all of it: manifest, JSON and CSV."""
+    """The same through `verify` alone: JSON and CSV wholly, of the manifest, which has a test of its own, a part."""
     table = Table("Scores", {"a": "A"}, ((0.25,), (None,)))
     folder = manifest.save(Sheet("scores", {"title": "t"}, ("One.",), {"scores": table}), tmp_path / "out")
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
-        for other in spoiled(content):
+        for other in islice(spoiled(content), 0, None, 13 if path.name == "manifest.json" else 1):
             path.write_bytes(other)
             named = [file.name for file in manifest.verify(folder).files if file.status in ("changed", "unverifiable")]
             assert named[0] == path.name
@@ -651,7 +656,9 @@ def test_every_changed_byte_and_every_truncation_of_a_sheet_is_named_by_verify(t
 
 
 def test_every_changed_inserted_or_removed_byte_of_a_manifest_is_damage(kept_one: Path) -> None:
-    content = (kept_one / "manifest.json").read_bytes()
+    fields = seal.unsealed((kept_one / "manifest.json").read_bytes())
+    fields["made_with"] = {"app": fields["made_with"]["app"]}  # what is longer is slower, and no other case
+    content = seal.sealed(fields)
     assert seal.unsealed(content)
     for place in range(len(content)):
         for mask in (4, 32, 128):  # 32 changes the case of a letter
@@ -846,6 +853,7 @@ def hostile() -> dict[str, bytes]:
 
 REASONS = {
     "nested lists": "nested",
+    "nested objects": "nested",
     "nested behind a string": "nested",
     "brackets": "lists and objects",
     "infinity": "Infinity",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -21,7 +22,8 @@ from PIL import Image as PillowImage
 import xai_core as xai
 from tests.conftest import ROOT, LeftHalf, Transformer, convolutions, photograph, png_of, quick, seeded, wrapped
 from xai_core import loading, recompute, reloading
-from xai_core.errors import Cancelled, ModelError, RecordError, SettingError
+from xai_core.cases import read_cases
+from xai_core.errors import Cancelled, ModelError, RecordError, SettingError, UnsupportedError
 from xai_core.models import Model
 from xai_core.records import Finding, Image, Record, Table, Target
 from xai_core.sameness import TOLERANCE, Pair, changed_since, judged, same_finding
@@ -181,6 +183,32 @@ def test_pixels_that_the_model_did_not_see_are_found(saved: Path, png: bytes) ->
     assert "pixels" in report.recomputed[1].detail
 
 
+@pytest.mark.parametrize("kind", ["heatmap", "overlay"])
+def test_a_drawing_of_other_values_is_found_though_the_map_is_true(kind: str, saved: Path, png: bytes) -> None:
+    assert set(outcomes(again(saved, png))) == {"equal"}
+    [place] = saved.glob(f"01_*.{kind}.png")
+    with PillowImage.open(place) as picture:
+        pixels = np.array(picture)
+    pixels[0, 0, 0] ^= 1
+    place.write_bytes(png_of(pixels))
+    report = again(resealed(saved), png)
+    assert report.intact
+    assert not report.ok
+    [found] = [one for one in report.recomputed if one.outcome == "different"]
+    assert found.detail == f"its {kind} ({place.name}) is not drawn of its values"
+    assert "Not compared: verdicts, scores, and figures with text and axes." in str(report)
+    earlier = resealed(saved, lambda fields: fields["made_with"].update(app="0.0.9"))  # which may have drawn otherwise
+    report = again(earlier, png)
+    assert report.ok
+    assert "its heatmap and overlay were not compared, since other programs drew them: Second Look" in str(report)
+
+
+def test_a_drawing_that_is_none_is_found(saved: Path, png: bytes) -> None:
+    [place] = saved.glob("01_*.overlay.png")
+    place.write_bytes(png_of(np.zeros((4, 4), np.uint8)))  # of another size, and grey
+    assert "different" in outcomes(again(resealed(saved), png))
+
+
 def older(fields: dict[str, Any]) -> None:
     fields["made_with"]["packages"]["torch"] = "2.9.0"
 
@@ -259,7 +287,8 @@ def test_a_picture_that_is_not_here_is_asked_for_by_its_hash(saved: Path, png: b
     assert report.ok
     assert report.unchecked
     digest = hashlib.sha256(png).hexdigest()[:12]
-    assert f"sha256 {digest} is not here: name it with --image" in report.recomputed[0].detail
+    assert report.recomputed[0].detail == f"The picture with sha256 {digest} is not here."
+    assert report.lacking == ("picture",)
     other = png_of(photograph(64))
     said = again(saved, other).recomputed[0].detail
     assert digest in said
@@ -345,7 +374,9 @@ def test_weights_from_a_file_are_asked_for_and_held_against_their_hash(
     model = xai.load_model("test_resnet", checkpoint=files[0], device="cpu")
     folder = xai.save(xai.explain(model, image, "grad_cam"), tmp_path / "record")
     short = str(model.identity["weights_sha256"])[:12]
-    assert f"{short}, came from a file: name it with --model-checkpoint" in only(again(folder, png, models=[])).detail
+    report = again(folder, png, models=[])
+    assert f"{short}, came from a file that is not here." in only(report).detail
+    assert report.lacking == ("weights",)
     wrong = only(again(folder, png, models=[], checkpoints=files[1:]))
     assert wrong.outcome == "cannot be recomputed"
     assert short in wrong.detail
@@ -481,6 +512,7 @@ def test_a_finding_whose_pictures_are_not_here_says_which(found: Path, pictures:
     report = xai.verify(found, recompute=1, models=[network()])
     assert "3 of its 3 pictures are not here" in only(report).detail
     assert report.unchecked
+    assert report.lacking == ("picture",)
     report = xai.verify(found, recompute=1, image=pictures / "1.png", models=[network()])
     assert "2 of its 3 pictures are not here" in only(report).detail
 
@@ -499,6 +531,81 @@ def test_a_finding_that_does_not_hold_all_that_it_was_asked_with_is_not_recomput
     assert "with which pictures" in only(xai.verify(xai.save(behind, tmp_path / "behind"), recompute=1)).detail
 
 
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of two with labels, one of which has a mask."""
+    home = tmp_path_factory.mktemp("described")
+    (home / "labels.csv").write_text("file,label,mask\na.png,class 1,a_mask.png\nb.png,class 0,\n")
+    for name, left in (("a", 0), ("b", 60)):
+        (home / f"{name}.png").write_bytes(png_of(photograph(48, left)))
+    half = np.zeros((48, 48), np.uint8)
+    half[:, :24] = 255
+    (home / "a_mask.png").write_bytes(png_of(half))
+    return home
+
+
+def loose(described: Path, tmp_path: Path) -> Path:
+    """Its pictures alone."""
+    home = tmp_path / "loose"
+    home.mkdir()
+    for name in "ab":
+        shutil.copy(described / f"{name}.png", home)
+    return home
+
+
+def test_a_finding_keeps_the_labels_that_it_was_asked_with(described: Path, tmp_path: Path) -> None:
+    cases = [dataclasses.replace(case, read_mask=None) for case in read_cases(described).cases]
+    folder = xai.save(xai.probe(network(), cases, "brightness", None, steps=2), tmp_path / "finding")
+    again = xai.open_record(folder)
+    assert isinstance(again, Finding)
+    assert again.labels == ("class 1", "class 0")
+    assert again.marks == ("", "")
+    bare = loose(described, tmp_path)
+    assert outcomes(xai.verify(folder, recompute=1, data=bare, models=[network()])) == ["equal"]
+    assert outcomes(xai.verify(folder, recompute=1, data=described, models=[network()])) == ["equal"]
+
+
+def test_a_finding_says_that_its_masks_are_not_here_and_is_not_accused(described: Path, tmp_path: Path) -> None:
+    finding = xai.probe(network(), described, "brightness", "grad_cam", steps=2)
+    assert [bool(mark) for mark in finding.marks] == [True, False]
+    folder = xai.save(finding, tmp_path / "finding")
+    assert outcomes(xai.verify(folder, recompute=1, data=described, models=[network()])) == ["equal"]
+    report = xai.verify(folder, recompute=1, data=loose(described, tmp_path), models=[network()])
+    assert outcomes(report) == ["cannot be recomputed"]
+    assert "The masks that marked its pictures are not here" in only(report).detail
+    assert report.lacking == ("picture",)
+
+
+def test_a_finding_keeps_the_box_that_was_drawn(described: Path, tmp_path: Path) -> None:
+    bare = loose(described, tmp_path)
+    sha256 = hashlib.sha256((bare / "a.png").read_bytes()).hexdigest()
+    box = (4.0, 6.5, 40.0, 44.0)
+    finding = xai.probe(network(), bare, "eye_bar", None, steps=2, boxes={sha256: box, "0" * 64: (0, 0, 1, 1)})
+    assert dict(finding.boxes) == {sha256: box}  # the other is of no picture that was asked about
+    folder = xai.save(finding, tmp_path / "finding")
+    again = xai.open_record(folder)
+    assert isinstance(again, Finding)
+    assert dict(again.boxes) == {sha256: box}
+    assert outcomes(xai.verify(folder, recompute=1, data=bare, models=[network()])) == ["equal"]
+    resealed(folder, lambda fields: fields["boxes"][sha256].__setitem__(1, 20.0))
+    assert outcomes(xai.verify(folder, recompute=1, data=bare, models=[network()])) == ["different"]
+
+
+def test_a_finding_keeps_which_pictures_its_maps_were_compared_with(described: Path, tmp_path: Path) -> None:
+    bare, behind = loose(described, tmp_path), [xai.read_image(png_of(photograph(48, left))) for left in (20, 30)]
+    method = {"name": "expected_gradients", "background": "pictures"}
+    finding = xai.probe(network(), bare, "brightness", method, steps=2, background_images=behind)
+    assert finding.background == tuple(one.sha256 for one in behind)
+    assert xai.probe(network(), bare, "brightness", "saliency", steps=2, background_images=behind).background == ()
+    folder = xai.save(finding, tmp_path / "finding")
+    report = xai.verify(folder, recompute=1, data=bare, models=[network()])
+    assert outcomes(report) == ["cannot be recomputed"]
+    assert behind[0].sha256[:12] in only(report).detail
+    for number, left in enumerate((20, 30)):
+        (bare / f"behind {number}.png").write_bytes(png_of(photograph(48, left)))
+    assert outcomes(xai.verify(folder, recompute=1, data=bare, models=[network()])) == ["equal"]
+
+
 def test_a_finding_of_other_labels_is_refused(found: Path, pictures: Path) -> None:
     from tests.conftest import SIDE
 
@@ -508,6 +615,7 @@ def test_a_finding_of_other_labels_is_refused(found: Path, pictures: Path) -> No
     )  # fmt: skip
     report = xai.verify(found, recompute=1, data=pictures, models=[renamed])
     assert "labels of small here are not those of the record" in only(report).detail
+    assert report.lacking == ("labels",)
 
 
 # ---- audits ----------------------------------------------------------------------------------------------------------
@@ -567,14 +675,91 @@ def test_an_array_with_too_few_maps_is_found(run: Path, pictures: Path) -> None:
     assert "has 2 maps" in wrong[0].detail
 
 
-def test_maps_that_were_never_made_are_no_answers(run: Path, pictures: Path) -> None:
+def test_a_map_that_was_blanked_is_found(run: Path, pictures: Path) -> None:
     values = np.load(run / "arrays/small/saliency.npy")
     values[1] = np.nan
     np.save(run / "arrays/small/saliency.npy", values)
-    before, report = asked_again(run, pictures), asked_again(resealed(run), pictures)
-    assert before.recomputed == ()
-    assert set(outcomes(report)) == {"equal"}
-    assert not [one for one in report.recomputed if one.name == "map of 3.png, saliency by small"]
+    assert asked_again(run, pictures).recomputed == ()
+    report = asked_again(resealed(run), pictures)
+    wrong = [one for one in report.recomputed if one.outcome != "equal"]
+    assert [(one.name, one.outcome) for one in wrong] == [("map of 3.png, saliency by small", "different")]
+    assert "now one is made" in wrong[0].detail
+
+
+def test_a_map_that_could_not_be_made_is_equal_to_none(
+    run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.load(run / "arrays/small/saliency.npy")
+    values[1] = np.nan
+    np.save(run / "arrays/small/saliency.npy", values)
+    real = recompute._explain
+
+    def failing(asking: Any, model: Any, image: Any, method: Any, *more: Any) -> Any:
+        if image.sha256 == third and method["name"] == "saliency":
+            raise UnsupportedError("It gave values that are not finite.")
+        return real(asking, model, image, method, *more)
+
+    third = hashlib.sha256((pictures / "3.png").read_bytes()).hexdigest()
+    monkeypatch.setattr(recompute, "_explain", failing)
+    report = asked_again(resealed(run), pictures)
+    small, other = ([one for one in report.recomputed if one.name == f"map of 3.png, saliency by {name}"]
+                    for name in ("small", "transformer"))  # fmt: skip
+    assert (small[0].outcome, small[0].detail) == (
+        "equal", "no map then, and none now: It gave values that are not finite."
+    )  # fmt: skip
+    assert other[0].outcome == "cannot be recomputed"  # of this one there is a map
+
+
+FORGED = [None, 1, "x", ["a", "b"], [[0.1]], {"a": 1}]
+
+
+@pytest.mark.parametrize("column", ["file", "picture", "label", "model", "predicted", "probabilities"])
+def test_tables_of_an_audit_that_no_audit_wrote_are_refused(column: str, run: Path, pictures: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = parquet.read_table(run / "predictions.parquet")
+    place, said = table.schema.names.index(column), list[str]()
+    for value in [*FORGED, ...]:
+        if value is ...:
+            other = table.remove_column(place)
+        else:
+            other = table.set_column(place, column, pyarrow.array([value] * table.num_rows))
+        parquet.write_table(other, run / "predictions.parquet")
+        try:
+            report = asked_again(resealed(run), pictures, 4, seed=1)
+        except RecordError as error:
+            said.append(str(error))
+        else:
+            assert report.unchecked or not report.ok or column in ("file", "label")
+    assert all(" is not written as an audit writes it." in one or "describe an audit" in one for one in said)
+    assert len(said) >= 5  # but another text may be read, and nothing where nothing may stand
+
+
+def test_labels_that_only_the_record_says_are_not_called_checked(tmp_path: Path, png: bytes) -> None:
+    """Swapped names of classes, sealed anew, come out again: nothing but a file of labels can find them."""
+    names, file = ["healthy", "cancer", *(f"kind {number}" for number in range(8))], tmp_path / "labels.txt"
+    file.write_text("\n".join(names))
+    model, image = tiny(labels=names), xai.read_image(png)
+    folder = xai.save(xai.explain(model, image, "saliency", 0), tmp_path / "record", xai.predict(model, image))
+    report = xai.verify(folder, recompute=True, image=png)
+    assert outcomes(report) == ["equal", "equal"]
+    assert all("held against no file of labels" in one.detail for one in report.recomputed)
+    checked = xai.verify(folder, recompute=True, image=png, labels=file)
+    assert outcomes(checked) == ["equal", "equal"]
+    assert not [one for one in checked.recomputed if "file of labels" in one.detail]
+
+    def swap(fields: dict[str, Any]) -> None:
+        swapped = ["cancer", "healthy", *names[2:]]
+        fields["prediction"]["labels"] = swapped
+        for one in (fields["model"], fields["prediction"]["model"]):
+            one["labels_sha256"] = hashlib.sha256("\n".join(swapped).encode()).hexdigest()
+        fields["explanations"][0]["target"]["label"] = "cancer"
+
+    resealed(folder, swap)
+    report = xai.verify(folder, recompute=True, image=png)
+    assert all("held against no file of labels" in one.detail for one in report.recomputed)
+    assert set(outcomes(xai.verify(folder, recompute=True, image=png, labels=file))) == {"different"}
 
 
 @pytest.mark.parametrize(("column", "lie"), [("probabilities", [0.1, 0.2, 0.7]), ("predicted", "class 7")])

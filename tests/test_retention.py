@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import sqlite3
 import struct
 import warnings
 import zipfile
@@ -22,7 +23,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.records_made import fields, saved, tree, written
 from xai_core import chain, durable, retention, seal, store, verification
-from xai_core.catalogue import Catalogue, Search
+from xai_core.catalogue import INDEX, Catalogue, Search
 from xai_core.errors import RecordError, SettingError
 from xai_core.retention import due, import_zip, prune, remove
 
@@ -279,6 +280,16 @@ def test_pruning_by_age_removes_what_is_older_the_oldest_first(days: float, expe
     report = chain.check(four)
     assert (report.ok, report.removed) == (True, len(expected))
     assert {stone.why for stone in stones(four)} == ({f"Pruned: older than {days:g} days."} if expected else set())
+
+
+def test_an_index_that_lies_has_nothing_removed(four: Path) -> None:
+    assert Catalogue(four).find(count=0).total == 4
+    with sqlite3.connect(four / INDEX) as book:  # r2 and r3 are said to be old
+        book.execute("UPDATE records SET created = '2001', entry = REPLACE(entry, '2026-0', '2001-0')")
+    assert Catalogue(four).find().entries[0].created.startswith("2001")
+    assert due(four, older_than_days=1000, now=NOW) == []
+    assert prune(four, older_than_days=1000, now=NOW) == []
+    assert len(chain.record_names(four)) == 4
 
 
 def test_the_age_is_counted_to_the_second(four: Path) -> None:

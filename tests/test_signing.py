@@ -26,10 +26,11 @@ import xai_core as xai
 from tests.test_chain import bury, fields, reseal, sheet
 from xai_core import chain, manifest, seal, signing
 from xai_core.errors import SettingError
+from xai_core.retention import remove
 
 GIVEN = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))
-NAME = hashlib.sha256(GIVEN.public_key().public_bytes_raw()).hexdigest()[:16]
+NAME = hashlib.sha256(GIVEN.public_key().public_bytes_raw()).hexdigest()[:32]
 
 
 def pem(key: Any, password: bytes = b"") -> bytes:
@@ -117,6 +118,80 @@ def test_a_signature_of_something_else_is_named_though_the_hash_fits(name: str, 
     assert report.signature == ""
     assert report.files[0].name == "manifest.json"
     assert words in report.files[0].detail
+
+
+FIELD = 2**255 - 19
+CURVE = -121665 * pow(121666, -1, FIELD) % FIELD
+
+
+def added(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """The sum of two points of the curve (RFC 8032, 5.1.4, in plain coordinates)."""
+    (x, y), (u, v) = one, other
+    both = CURVE * x * u * y * v % FIELD
+    return (
+        (x * v + y * u) * pow(1 + both, -1, FIELD) % FIELD,
+        (y * v + x * u) * pow(1 - both, -1, FIELD) % FIELD,
+    )
+
+
+def root(square: int) -> int:
+    found = pow(square, (FIELD + 3) // 8, FIELD)
+    return found if found * found % FIELD == square % FIELD else found * pow(2, (FIELD - 1) // 4, FIELD) % FIELD
+
+
+def test_the_keys_that_are_refused_are_those_of_low_order() -> None:
+    """Eight times each of them is nothing, and they are all that are so, however they are written."""
+    heights = set[int]()
+    for key in signing.LOW_ORDER:
+        y = int.from_bytes(key, "little") % FIELD
+        point = (root((y * y - 1) * pow(CURVE * y * y + 1, -1, FIELD)), y)
+        assert (-(point[0] ** 2) + y * y - 1 - CURVE * point[0] ** 2 * y * y) % FIELD == 0  # on the curve
+        for _ in range(3):
+            point = added(point, point)
+        assert point == (0, 1)
+        heights.add(y)
+    assert len(heights) == 5  # 1, -1, 0 and two of order eight; each with both signs
+    written = {height + FIELD * k for height in heights for k in (0, 1) if height + FIELD * k < 2**255}
+    assert {key.to_bytes(32, "little") for key in written} == signing.LOW_ORDER
+
+
+@pytest.mark.parametrize("sign", [0, 0x80])
+@pytest.mark.parametrize("low", sorted(signing.LOW_ORDER))
+def test_a_key_that_fits_any_text_is_refused(low: bytes, sign: int, signed: Path) -> None:
+    key = low[:-1] + bytes([low[-1] | sign])
+    forged = {"algorithm": "ed25519", "public_key": key.hex(), "value": "01" + "00" * 63}
+    reseal(signed, lambda found: found.update(signature=forged))
+    assert "a key that fits any text" in xai.verify(signed).files[0].detail
+
+
+def test_the_chain_counts_who_signed_and_names_a_false_signature(signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = signed.parent
+    xai.save(sheet(), store / "next")
+    monkeypatch.delenv(signing.KEY)
+    xai.save(sheet(), store / "last")
+    report = chain.check(store)
+    assert report.signatures == {f"signed by ed25519 {NAME}": 2, "unsigned": 1}
+    assert str(report).endswith(f" 2 signed by ed25519 {NAME}, 1 unsigned.")
+    remove(store / "next", "not by its owner")  # whose tombstone nobody signs
+    report = chain.check(store)
+    assert (report.ok, report.signatures["unsigned"]) == (True, 2)
+    reseal(store / "last", lambda found: found.update(signature=json.loads(FALSE)))
+    report = chain.check(store)
+    assert not report.ok
+    assert report.problems[0].startswith("last/manifest.json is changed: its signature is not that of ed25519")
+
+
+FALSE = json.dumps({"algorithm": "ed25519", "public_key": "ab" * 32, "value": "ab" * 64})
+
+
+def test_a_tombstone_that_is_signed_is_held_against_its_signature(signed: Path) -> None:
+    xai.save(sheet(), signed.parent / "next")
+    remove(signed, "of no use")
+    [name] = chain.tombstone_names(signed.parent)
+    path = signed.parent / chain.TOMBSTONES / name
+    assert chain.read_tombstone(signed.parent, name).signature == f"signed by ed25519 {NAME}"
+    path.write_bytes(seal.sealed({**json.loads(path.read_bytes()), "why": "of great use"}))
+    assert "its signature is not that of" in chain.check(signed.parent).problems[0]
 
 
 def test_a_signature_that_was_taken_away_makes_a_record_unsigned_and_breaks_the_chain(signed: Path) -> None:

@@ -2,7 +2,8 @@
 
 `.index.sqlite` in the store holds what the manifests say, and nothing else: it may be deleted at any time. One that is
 missing, damaged, another program's or of another version is made anew; where the store cannot be written it is held in
-memory. Threads and processes share it. Manifests are believed only as far as `store.entry_of` believes them.
+memory. Threads and processes share it. Manifests are believed only as far as `store.entry_of` believes them. Who writes
+into the store can write into its index: what is shown is looked up in it, and nothing is decided by it.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ _DAY = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}", re.ASCII)
 class Search:
     """What is looked for; a field that is empty asks nothing, and all others must hold.
 
-    Each word of `text` must be found in the model, the methods, the title, the note, the name of the folder, the
-    reviewer or the date, in any case, and with `_` and `-` read as spaces. `picture` is a sha256 or how one begins.
-    `since` and `until` are days, months or years (UTC), both included. The others are values of `Catalogue.choices`.
+    Each word of `text`, up to a space, must be found in the model, the methods, the title, the note, the name of the
+    folder, the reviewer or the date, in any case, and with `_` and `-` read as spaces. `picture` is a sha256 or how one
+    begins. `since` and `until` are days, months or years (UTC), both included. The others are values of
+    `Catalogue.choices`.
     """
 
     text: str = ""
@@ -256,7 +258,7 @@ def _where(search: Search) -> tuple[str, list[str]]:
     if search.until:
         conditions.append("created <> '' AND substr(created, 1, length(?)) <= ?")
         values += [search.until, search.until]
-    for word in dict.fromkeys(folded(search.text).split()):
+    for word in dict.fromkeys(filter(None, (folded(word).strip() for word in search.text.split()))):
         conditions.append("instr(text, ?) > 0")
         values.append(word)
     return " AND ".join(conditions), [_storable(value) for value in values]
@@ -304,18 +306,32 @@ def _prepare(index: sqlite3.Connection) -> bool:
     index.execute("PRAGMA trusted_schema = OFF")
     index.execute("PRAGMA foreign_keys = ON")
     index.execute("PRAGMA synchronous = NORMAL")
-    if _maker(index) == (_PROGRAM, _VERSION):
+    if _is_ours(index):
         return False
     with _transaction(index):
-        if _maker(index) == (_PROGRAM, _VERSION):  # somebody else was first
+        if _is_ours(index):  # somebody else was first
             return False
         if index.execute("SELECT 1 FROM sqlite_master").fetchone() or _maker(index) != (0, 0):
             raise sqlite3.DatabaseError("not our index, or of another version")
-        for statement in filter(str.strip, _TABLES.split(";")):
+        for statement in _statements():
             index.execute(statement)
         index.execute(f"PRAGMA application_id = {_PROGRAM}")
         index.execute(f"PRAGMA user_version = {_VERSION}")
     return True
+
+
+def _is_ours(index: sqlite3.Connection) -> bool:
+    """Whether this version made the file. Raises DatabaseError where its tables are others: triggers, views."""
+    if _maker(index) != (_PROGRAM, _VERSION):
+        return False
+    made = {sql for (sql,) in index.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    if made != set(_statements()):
+        raise sqlite3.DatabaseError("not the tables of our index")
+    return True
+
+
+def _statements() -> list[str]:
+    return [statement.strip() for statement in _TABLES.split(";") if statement.strip()]
 
 
 def _maker(index: sqlite3.Connection) -> tuple[int, int]:

@@ -14,18 +14,19 @@ import os
 import re
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xai_core.errors import RecordError
+from xai_core.errors import Cancelled, RecordError
 from xai_core.seal import AUDIT, DIGEST, MANIFEST, MANIFEST_LIMIT, SCHEMA, Damage, genuine, shown
-from xai_core.signing import signed
+from xai_core.signing import UNSIGNED, signature_of, signed
 from xai_core.verification import beginning, existing, read_manifest, sealed_text
 
 AUDITS = "audits"  # where the pages keep audits
@@ -37,6 +38,7 @@ EARLY = ".removing"  # ends the name of a tombstone whose record may not be gone
 LONGEST = 10**12  # records
 PATIENCE = 30.0  # seconds to wait while others save
 START = 4096  # bytes of a manifest: `chain` comes first, or right after what a sheet is about
+Progress = Callable[[int, int], None]
 _UNSUPPORTED = threading.Lock()  # where folders cannot be locked, savers of this process at least take turns
 
 
@@ -52,7 +54,8 @@ class Link(NamedTuple):
 class Tombstone:
     """What is left of a record that was removed: its link, when it was removed (UTC) and why.
 
-    `link` is None of a record that was saved before there were chains, `sha256` that of its manifest.
+    `link` is None of a record that was saved before there were chains, `sha256` that of its manifest. `signature` says
+    who sealed it, once it is read.
     """
 
     id: str
@@ -60,6 +63,7 @@ class Tombstone:
     link: Link | None
     removed: str
     why: str
+    signature: str = ""
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], why: str) -> Tombstone:
@@ -95,7 +99,7 @@ def read_tombstone(store: Path, name: str) -> Tombstone:
     identity, sha256, removed, why = map(str, texts)
     if name.partition(".")[0] != sha256:
         raise Damage("unverifiable", "it is the tombstone of another record")
-    return Tombstone(identity, sha256, link_of({**fields, "sha256": sha256}), removed, why)
+    return Tombstone(identity, sha256, link_of({**fields, "sha256": sha256}), removed, why, signature_of(fields))
 
 
 def link_of(manifest: Mapping[str, Any]) -> Link | None:
@@ -132,7 +136,7 @@ def head(folder: Path) -> Link | None:
     """The link of the highest number in `folder` whose record or tombstone can be believed. Raises OSError."""
     for claim in sorted(_claims(folder), key=lambda claim: (-claim.sequence, claim.name)):
         with suppress(Damage):  # a number that somebody wrote into a manifest; `check` names it
-            if (link := claim.link(folder)) is not None:
+            if (link := claim.link(folder)) is not None and link.sequence < LONGEST:
                 return link
     return None
 
@@ -243,7 +247,7 @@ class ChainReport:
 
     `length` is the number of its links, `removed` how many of them are tombstones, `unlinked` how many records lie
     there from before there were chains. `head` is the last link, to be written down elsewhere. `problems` are
-    sentences.
+    sentences. `signatures` counts links by whose key sealed them, in words.
     """
 
     length: int
@@ -251,6 +255,7 @@ class ChainReport:
     unlinked: int
     head: Link | None
     problems: tuple[str, ...]
+    signatures: Mapping[str, int]
 
     @property
     def ok(self) -> bool:
@@ -264,8 +269,14 @@ class ChainReport:
             return f"No record here is part of a chain{self._before()}."
         return (
             f"Unbroken: each of {self._records()} continues the one before it{self._before()}. "
-            f"The last is number {self.head.sequence:,}, {self.head.sha256}."
+            f"The last is number {self.head.sequence:,}, {self.head.sha256}.{self._signed()}"
         )
+
+    def _signed(self) -> str:
+        """Who sealed how many, where any is signed: whoever sealed the others is not known."""
+        if not set(self.signatures) - {UNSIGNED}:
+            return ""
+        return f" {', '.join(f'{count:,} {words}' for words, count in sorted(self.signatures.items()))}."
 
     def _records(self) -> str:
         gone = f", {self.removed:,} of them removed" if self.removed else ""
@@ -275,10 +286,11 @@ class ChainReport:
         return f"; {self.unlinked:,} were saved before there were chains" if self.unlinked else ""
 
 
-def check(store: str | Path) -> ChainReport:
+def check(store: str | Path, progress: Progress | None = None, cancel: threading.Event | None = None) -> ChainReport:
     """Whether the records of a folder are those that were saved into it, and all of them, in their order.
 
-    Manifests alone are read: `verify` looks at the files of a record. Raises RecordError if `store` is no folder.
+    Manifests alone are read: `verify` looks at the files of a record. `progress` is told (records and tombstones read,
+    those that there are). Raises RecordError if `store` is no folder, and Cancelled once `cancel` is set.
     """
     store = existing(store)
     found, unlinked, problems = list[_Found](), 0, list[str]()
@@ -286,42 +298,55 @@ def check(store: str | Path) -> ChainReport:
         records, stones = record_names(store), tombstone_names(store)
     except OSError as error:
         raise RecordError(f"Cannot list {shown(store.name)}: {error.strerror}.") from error
-    for name in records:
+    names = _told([*records, *stones], progress, cancel)
+    for name in islice(names, len(records)):
         try:
             manifest = read_manifest(store / name)
-            link = link_of(manifest)
+            link, signature = link_of(manifest), signature_of(manifest)
         except Damage as damage:
             if damage.status != "missing":  # a folder without a manifest is no record
                 problems.append(_unknown(f"{shown(name)}/{MANIFEST}", damage))
             continue
         if link is not None:
-            found.append(_Found(link, shown(name), removed=False))
+            found.append(_Found(link, shown(name), False, signature))
         elif manifest["kind"] != AUDIT and manifest["schema"] > 1:
             problems.append(f"{shown(name)} names no place in the chain: it was changed, or never saved.")
         else:
             unlinked += manifest["kind"] != AUDIT
     here = {one.link.sha256 for one in found}
-    for name in stones:
+    for name in names:
         if name.endswith(EARLY) and name.removesuffix(EARLY) in here:
             continue  # it is being removed, or whoever was removing it was stopped
         try:
-            link = read_tombstone(store, name).link
+            stone = read_tombstone(store, name)
         except Damage as damage:
             problems.append(_unknown(f"{TOMBSTONES}/{name[:16]}….json", damage))
             continue
-        if link is not None:
-            found.append(_Found(link, f"the tombstone {name[:16]}…", removed=True))
+        if stone.link is not None:
+            found.append(_Found(stone.link, f"the tombstone {name[:16]}…", True, stone.signature))
     problems += _breaks(found)
     numbers = {one.link.sequence for one in found}
     kept = {one.link.sequence for one in found if not one.removed}
     last = max((one.link for one in found), key=lambda link: link.sequence, default=None)
-    return ChainReport(len(numbers), len(numbers - kept), unlinked, last, tuple(problems))
+    signatures = Counter(one.signature for one in found)
+    return ChainReport(len(numbers), len(numbers - kept), unlinked, last, tuple(problems), signatures)
+
+
+def _told(names: Sequence[str], progress: Progress | None, cancel: threading.Event | None) -> Iterator[str]:
+    """The names, one after the other; whoever watches is told how many are done. Raises Cancelled."""
+    for number, name in enumerate(names, 1):
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("Cancelled. Whether the chain is whole is not known.")
+        yield name
+        if progress is not None:
+            progress(number, len(names))
 
 
 class _Found(NamedTuple):
     link: Link
     called: str
     removed: bool
+    signature: str
 
 
 def _unknown(called: str, damage: Damage) -> str:

@@ -36,6 +36,7 @@ TOP_CONFUSIONS = 10
 # accuse a tenth of them also where two models look at the same place in every picture.
 APART = 0.2
 UNLABELLED = "no picture has a label, so nothing can be right or wrong"
+FLAT = "a map is flat"
 LACKS, ONE_LACKS = "the model lacks", "one of the models lacks"
 NOT_DEFINED = {
     "multi label": "the labels do not exclude one another, so a picture has no single class to be right about",
@@ -424,7 +425,7 @@ def why_apart(one: Placed, other: Placed) -> str:
         return "the maps speak for different classes"
     if one.box is None or one.box != other.box or one.values.shape != other.values.shape:
         return "the models see different parts of the picture, or in other pixels"
-    return "a map is flat" if why_flat(one.values) or why_flat(other.values) else ""
+    return FLAT if why_flat(one.values) or why_flat(other.values) else ""
 
 
 # ---- a run -----------------------------------------------------------------------------------------------------------
@@ -435,7 +436,7 @@ def numbers_of(run: Run) -> dict[str, Any]:
     return {
         "models": {model: of_model(run, model).to_dict() for model in run.models},
         "pairs": [
-            {**_plain(of_pair(run, one, other)), "maps": [_plain(found) for found in of_maps(run, one, run, other)]}
+            {**_plain(of_pair(run, one, other)), "maps": [_plain(found) for found in of_maps(run, one, other)]}
             for one, other in combinations(run.models, 2)
         ],
         "methods": {model: {method: _of_method(run, model, method) for method in run.methods} for model in run.models},
@@ -457,7 +458,7 @@ def of_pair(run: Run, one: str, other: str, rows: pd.DataFrame | None = None) ->
     for model in (one, other):
         if why := NOT_DEFINED.get(run.task(model), ""):
             return Pair((one, other), 0, 0, 0, 0, 0, None, Mean(None, None, None, 0, why), f"{model}: {why}")
-    both = shared(run, one, run, other, rows)
+    both = _shared(run, one, other, rows)
     return pair(
         (one, other), _texts(both["label"]), list(both["predicted"]), list(both["predicted_other"]),
         (run.labels(one), run.labels(other)),
@@ -467,23 +468,17 @@ def of_pair(run: Run, one: str, other: str, rows: pd.DataFrame | None = None) ->
 def of_maps(
     run: Run,
     one: str,
-    other_run: Run,
     other: str,
     methods: Sequence[str] | None = None,
     rows: pd.DataFrame | None = None,
 ) -> list[Alike]:
-    """How alike the maps of two models are, by each method that both runs have with the same settings.
+    """How alike the maps of two models of a run are, by each method.
 
-    The models may be of two runs over the same pictures. Controls know nothing of a model, and are left out. `rows` of
-    the predictions of the first are its pictures that are asked about, by default all.
+    Controls know nothing of a model, and are left out. `rows` of the predictions of the first are its pictures that are
+    asked about, by default all.
     """
-    both, seed = shared(run, one, other_run, other, rows), int(run.facts["seed"])
-    theirs = {str(its["name"]): its["method"] for its in other_run.facts["methods"]}
-    asked = [
-        str(its["name"])
-        for its in run.facts["methods"]
-        if its["family"] != "control" and theirs.get(its["name"]) == its["method"]
-    ]
+    both, seed = _shared(run, one, other, rows), int(run.facts["seed"])
+    asked = [str(its["name"]) for its in run.facts["methods"] if its["family"] != "control"]
     chosen = asked if methods is None else [method for method in methods if method in asked]
     return [
         maps_alike(
@@ -493,7 +488,7 @@ def of_maps(
                 for picture, placed, beside, said, said_other in zip(
                     both["picture"],
                     run.placed(both["picture"], one, method),
-                    other_run.placed(both["picture"], other, method),
+                    run.placed(both["picture"], other, method),
                     both["predicted"],
                     both["predicted_other"],
                     strict=True,
@@ -505,14 +500,11 @@ def of_maps(
     ]
 
 
-def shared(run: Run, one: str, other_run: Run, other: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+def _shared(run: Run, one: str, other: str, rows: pd.DataFrame | None) -> pd.DataFrame:
     """The predictions of a model with those of another, as `predicted_other`, on the pictures that both have."""
     rows = run.predictions[run.predictions["model"] == one] if rows is None else rows
-    beside = other_run.predictions[other_run.predictions["model"] == other]
-    if run is other_run:
-        return rows.merge(beside[["file", "predicted"]], on="file", suffixes=("", "_other"))
-    once = beside[["picture", "predicted"]].drop_duplicates("picture")  # files may have been given other names
-    return rows.merge(once, on="picture", suffixes=("", "_other"))
+    beside = run.predictions[run.predictions["model"] == other]
+    return rows.merge(beside[["file", "predicted"]], on="file", suffixes=("", "_other"))
 
 
 def _of_method(run: Run, model: str, method: str) -> dict[str, Any]:

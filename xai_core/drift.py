@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xai_core.classification import BINS, NOT_DEFINED, UNLABELLED, calibration, right_or_wrong, why_apart
+from xai_core.classification import BINS, FLAT, NOT_DEFINED, UNLABELLED, calibration, right_or_wrong, why_apart
 from xai_core.errors import RecordError, SettingError
 from xai_core.map_shift import Shift, View, Way, shift
 from xai_core.paired_statistics import Change, adjusted, mean_change, measured_change, rate_change
@@ -34,6 +34,7 @@ TRUE_CLASS = "true class"  # among the columns of groups
 GROUP = "group."
 BEFORE = "_before"
 NO_MAP = "a run has no map"
+WITHOUT_MASS = "a map has no mass"
 NOTHING_SHARED = "the runs have no picture in common"
 NOT_JUDGED = "no picture is of a class that both models have"
 SAME_WEIGHTS = "the weights are the same"
@@ -209,7 +210,7 @@ class Matched:
     def _rate(self, true: np.ndarray, some: np.ndarray | None) -> Change:
         if why := self.why or self.why_none:
             return Change(note=why)
-        return self._exact(rate_change(*true[self.known if some is None else self.known & some].T))
+        return self.exact(rate_change(*true[self.known if some is None else self.known & some].T))
 
     def calibration_error(self) -> Change:
         """Of the expected calibration error of the judged pictures, as `calibration_change`."""
@@ -217,14 +218,14 @@ class Matched:
             return Change(note=why)
         was, now = self.right[self.known].T
         before, after = self._sure
-        return self._exact(calibration_change(before, was == 1, after, now == 1, self.seed))
+        return self.exact(calibration_change(before, was == 1, after, now == 1, self.seed))
 
     def overconfidence(self) -> Change:
         """Of the mean confidence less the share that is right, of the judged pictures: 0 is right as often as sure."""
         if why := self.why or self.why_none:
             return Change(note=why)
         before, after = np.array(self._sure) - self.right[self.known].T
-        return self._exact(mean_change(before, after, self.seed))
+        return self.exact(mean_change(before, after, self.seed))
 
     @property
     def _sure(self) -> list[np.ndarray]:
@@ -236,7 +237,7 @@ class Matched:
         if self.why:
             return Change(note=self.why)
         before, after = (_floats(self.rows[f"confidence{ending}"]) for ending in (BEFORE, ""))
-        return self._exact(mean_change(before, after, self.seed))
+        return self.exact(mean_change(before, after, self.seed))
 
     def loss(self) -> Change:
         """Of the mean cross-entropy of the judged pictures whose label is the same in both runs."""
@@ -246,9 +247,9 @@ class Matched:
         asked = self.known & ~self.relabelled & ~np.isnan(before) & ~np.isnan(after)
         if endless := int((np.isinf(before) | np.isinf(after))[asked].sum()):
             return Change(note=f"endless: the true class got a probability of 0 on {endless}", n=int(asked.sum()))
-        return self._exact(mean_change(before[asked], after[asked], self.seed))
+        return self.exact(mean_change(before[asked], after[asked], self.seed))
 
-    def _exact(self, found: Change) -> Change:
+    def exact(self, found: Change) -> Change:
         """Of one function it is known without a sample that nothing changes, also on the next picture."""
         exact = self.same and found.value == 0
         return replace(found, low=0.0, high=0.0, note=SAME_WEIGHTS) if exact else found
@@ -276,12 +277,13 @@ class Moved:
     shifts: tuple[Shift, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
 
-    def mean(self, number: str, seed: int = 0) -> Mean:
-        """Of one of map_shift.NUMBERS, over the pictures where it is defined."""
+    def mean(self, number: str, seed: int) -> Mean:
+        """Of one of map_shift.NUMBERS, over the pictures where it is defined; the note says on which it is not."""
         found = mean_of([value for one in self.shifts if (value := getattr(one, number)) is not None], seed)
-        if found.n or not self.left_out:
-            return found
-        return found._replace(note=", ".join(f"{reason} on {count}" for reason, count in self.left_out.items()))
+        lacking = {**self.left_out, WITHOUT_MASS: len(self.shifts) - found.n}
+        why = ", ".join(f"{reason} on {count}" for reason, count in lacking.items() if count)
+        said = [found.note, why] if found.n or not why else [why]
+        return found._replace(note="; ".join(filter(None, said)))
 
 
 @dataclass(frozen=True)
@@ -416,8 +418,12 @@ def moved_maps(matched: Matched, method: str, told: Callable[[], None] = lambda:
         if why or before is None or after is None:
             left_out[why] += 1
             continue
+        found = _shift(before, after, size)
+        if found.rank_correlation is None:  # but in a border that was added to the picture
+            left_out[FLAT] += 1
+            continue
         at.append(place)
-        shifts.append(_shift(before, after, size))
+        shifts.append(found)
     return Moved(method, tuple(at), tuple(shifts), dict(left_out))
 
 
@@ -500,7 +506,7 @@ def _scores(matched: Matched, methods: Sequence[str]) -> Iterator[Scored]:
     for (method, metric), rows in both.groupby(["method", "metric"], sort=False):
         if method in methods and metric in metrics:
             before, after = (_floats(rows[f"value{ending}"]) for ending in (BEFORE, ""))
-            change = mean_change(before, after, matched.seed)
+            change = matched.exact(mean_change(before, after, matched.seed))
             yield Scored(str(method), str(metric), str(rows["better"].iloc[0]), change)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xai_core.declared import IDENTITY, built, check, check_named, fields
 from xai_core.records import Finding, Frame, Passes, Table, Target, plain
 from xai_core.seal import Damage, check_png, map_shape
 from xai_core.spreadsheet import csv_text
@@ -49,49 +50,51 @@ def fields_of(finding: Finding) -> dict[str, Any]:
 
 def finding_of(manifest: Mapping[str, Any], content: Content) -> Finding:
     """What was saved. Raises Damage for a file that is not as it was, KeyError, TypeError or ValueError for others."""
+    check_named(manifest["model"], IDENTITY)
+    for one in (manifest["probe"], *manifest["methods"]):
+        check_named(one)
     asked = {  # read before any file, so that what is wrong here is put down to the manifest
-        "probe": manifest["probe"],
-        "model": manifest["model"],
-        "methods": tuple(manifest["methods"]),
-        "pictures": tuple(manifest["pictures"]),
-        "sentences": sentences_of(manifest["sentences"]),
-        "target": _target(manifest.get("target")),  # findings were first saved without it
-        "seed": manifest["seed"],
-        "seconds": float(manifest["seconds"]),
-        "passes": Passes(**manifest["passes"]),
-        "note": str(manifest["note"]),
-        "reviewer": str(manifest.get("reviewer", "")),
+        **fields(Finding, manifest, ("probe", "model", "methods", "pictures", "sentences", "seed", "seconds", "note")),
+        "target": None if (aim := manifest.get("target")) is None else built(Target, aim),  # first saved without it
+        "passes": built(Passes, manifest["passes"]),
+        "reviewer": manifest.get("reviewer", ""),
+        "boxes": _boxes(manifest.get("boxes", {})),  # nor without these
+        **fields(Finding, {"background": [], **manifest}, ("background",)),
         "manifest": manifest,
     }
     try:
         said = json.loads(content(FINDING))
     except RecursionError:
         raise ValueError("nested too deep") from None
+    check(said, {"frames": tuple[Mapping[str, Any], ...]})
     return Finding(
         **asked,
-        kind=said["kind"],
+        **fields(Finding, {"labels": [], "marks": [], **said}, ("kind", "left_out", "notes", "labels", "marks")),
         tables=tables_of(said["tables"]),
-        left_out=sentences_of(said["left_out"]),
-        notes=sentences_of(said["notes"]),
         frames=tuple(_frame(number, one, content) for number, one in enumerate(said["frames"], 1)),
     )
 
 
-def _target(said: Any) -> Target | None:
-    """Raises TypeError or ValueError for what describes no target."""
-    if said is None:
-        return None
-    target = Target(**said)
-    numbers = [target.index] if target.against is None else [target.index, target.against]
-    texts = target.label, target.against_label
-    if not all(type(one) is int for one in numbers) or not all(isinstance(one, str) for one in texts):
-        raise TypeError("a class is a number and a label")
-    return target
+def _boxes(said: Mapping[str, Any]) -> dict[str, Any]:
+    found = fields(Finding, {"boxes": said}, ("boxes",))["boxes"]
+    return {picture: tuple(box) for picture, box in found.items()}
 
 
 def tables_of(said: Mapping[str, Any]) -> dict[str, Table]:
-    """Tables from `spelled`. Raises KeyError, TypeError, AttributeError or ValueError for what never were some."""
-    return {name: Table(one["title"], dict(one["words"]), tuple(map(tuple, one["rows"]))) for name, one in said.items()}
+    """Tables from `spelled`. Raises KeyError, TypeError or ValueError for what never were some."""
+    check(said, dict.fromkeys(said, Mapping[str, Any]))
+    return {name: _table(one) for name, one in said.items()}
+
+
+def _table(said: Mapping[str, Any]) -> Table:
+    check(said, {"title": str, "words": tuple[tuple[str, str], ...], "rows": tuple[tuple[Any, ...], ...]})
+    return Table(said["title"], dict(said["words"]), tuple(map(tuple, said["rows"])))
+
+
+def sentences_of(given: Any) -> tuple[str, ...]:
+    """Raises TypeError for anything but a list of text."""
+    check({"sentences": given}, {"sentences": tuple[str, ...]})
+    return tuple(given)
 
 
 def spelled(tables: Mapping[str, Table]) -> dict[str, Any]:
@@ -103,13 +106,6 @@ def csv_files(tables: Mapping[str, Table]) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each table for a spreadsheet."""
     for name, table in tables.items():
         yield f"{name}.csv", csv_text(table.lines(), tuple(table.words)).encode()
-
-
-def sentences_of(given: Any) -> tuple[str, ...]:
-    """Raises TypeError for anything but a list of text."""
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-        raise TypeError("a list of sentences was expected")
-    return tuple(given)
 
 
 def finding_json(finding: Finding) -> str:
@@ -129,6 +125,8 @@ def _asked(finding: Finding) -> dict[str, Any]:
         "seed": finding.seed,
         "seconds": finding.seconds,
         "passes": plain(finding.passes),
+        "boxes": {picture: list(box) for picture, box in finding.boxes.items()},
+        "background": list(finding.background),
     }
 
 
@@ -148,12 +146,15 @@ def _json(finding: Finding) -> bytes:
         "frames": frames,
         "left_out": finding.left_out,
         "notes": finding.notes,
+        "labels": finding.labels,  # not in the manifest, which would grow too large by what is said of every picture
+        "marks": finding.marks,
     }
     return json.dumps(said, indent=1, allow_nan=False).encode()
 
 
 def _frame(number: int, said: Mapping[str, Any], content: Content) -> Frame:
     stem, values, region = _stem(number), None, None
+    check(said, {"caption": str, "facts": Mapping[str, Any], "values": bool, "region": bool})
     pixels = _pixels(content(f"{stem}.png"), "RGB")
     if said["values"]:
         data = content(f"{stem}.npy")
@@ -161,7 +162,7 @@ def _frame(number: int, said: Mapping[str, Any], content: Content) -> Frame:
         values = np.frombuffer(data, "<f4", offset=offset).reshape(height, width).astype(np.float32)
     if said["region"]:
         region = _pixels(content(f"{stem}.region.png"), "L") > 127
-    return Frame(str(said["caption"]), pixels, values, region, dict(said["facts"]))
+    return Frame(said["caption"], pixels, values, region, dict(said["facts"]))
 
 
 def _stem(number: int) -> str:
@@ -174,6 +175,11 @@ def _png(pixels: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+def rgb_of(content: bytes) -> np.ndarray:
+    """(h, w, 3) uint8, the pixels of a PNG. Raises Damage for anything else."""
+    return _pixels(content, "RGB")
 
 
 def _pixels(content: bytes, mode: str) -> np.ndarray:

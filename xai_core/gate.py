@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from xai_core.cases import MASK_OF
-from xai_core.classification import NOT_DEFINED, Alike, Numbers, OfClass, of_maps, of_model, of_pair, shared
+from xai_core.classification import Numbers, OfClass, of_maps, of_model, of_pair
 from xai_core.drift import NO_GROUP, Matched, methods_of, moved_maps
 from xai_core.errors import RecordError, SettingError
 from xai_core.paired_statistics import Change
@@ -37,7 +37,7 @@ from xai_core.statistics import Mean, mean_of, share_of
 if TYPE_CHECKING:
     import pandas as pd
 
-OTHER_SETTINGS = "the method is a control, or has other settings in the earlier run"
+CONTROL = "the method is a control, which knows nothing of a model"
 METRIC = "metric:"  # before the name of a metric, whose mean is then meant
 Result = Literal["pass", "fail", "not judged", "undefined"]
 
@@ -179,19 +179,10 @@ def _agreement(asked: Asked) -> Mean:
     return of_pair(asked.run, asked.model, asked.other, asked.rows).agreement
 
 
-def _flips(asked: Asked) -> Mean:
-    for run, model in ((asked.run, asked.model), (asked.other_run, asked.other)):
-        if why := NOT_DEFINED.get(run.task(model), ""):
-            return Mean(None, None, None, 0, why)
-    both = shared(asked.run, asked.model, asked.other_run, asked.other, asked.rows)
-    found = share_of((both["predicted"] != both["predicted_other"]).to_numpy(bool))
-    return found if len(both) else found._replace(note="the runs have no picture in common")
-
-
 def _alike(asked: Asked) -> Mean:
-    found: list[Alike] = of_maps(asked.run, asked.model, asked.other_run, asked.other, [asked.rule.method], asked.rows)
+    found = of_maps(asked.run, asked.model, asked.other, [asked.rule.method], asked.rows)
     if not found:
-        return Mean(None, None, None, 0, OTHER_SETTINGS)
+        return Mean(None, None, None, 0, CONTROL)
     [by_method] = found
     left_out = ", ".join(f"{reason} on {count}" for reason, count in by_method.left_out.items())
     return by_method.correlation._replace(note=left_out) if left_out else by_method.correlation
@@ -205,11 +196,17 @@ def _of_change(change: Change) -> Mean:
     return Mean(change.value, change.low, change.high, change.n, change.note if change.low is None else "")
 
 
-def _mass_moved(asked: Asked) -> Mean:
-    matched = _matched(asked)
-    if asked.rule.method not in methods_of(matched)[0]:
-        return Mean(None, None, None, 0, OTHER_SETTINGS)
-    return moved_maps(matched, asked.rule.method).mean("centre_distance", _seed(asked))
+def _moved(number: str) -> Callable[[Asked], Mean]:
+    """Of the maps of a method: one of map_shift.NUMBERS."""
+
+    def measure(asked: Asked) -> Mean:
+        matched, method = _matched(asked), asked.rule.method
+        kept, why = methods_of(matched)
+        if method not in kept:
+            return Mean(None, None, None, 0, f"the method {why[method]}" if method in why else CONTROL)
+        return moved_maps(matched, method).mean(number, matched.seed)
+
+    return measure
 
 
 def _refused(asked: Asked) -> Mean:
@@ -259,12 +256,12 @@ NUMBERS: Mapping[str, Number] = {
     "map_agreement": Number(_alike, ("method",), "another model"),
     "share_refused": Number(_refused, without=("model", "group")),
     "share_lost": Number(_lost, without=("group",)),
-    "flips": Number(_flips, (), "an earlier run"),
+    "flips": Number(lambda asked: _matched(asked).flips(), (), "an earlier run"),
     "broken": Number(lambda asked: _matched(asked).broken(), (), "an earlier run"),
     "accuracy_change": Number(lambda asked: _of_change(_matched(asked).accuracy()), (), "an earlier run"),
     "ece_change": Number(lambda asked: _of_change(_matched(asked).calibration_error()), (), "an earlier run"),
-    "maps_kept": Number(_alike, ("method",), "an earlier run"),
-    "mass_moved": Number(_mass_moved, ("method",), "an earlier run"),
+    "maps_kept": Number(_moved("rank_correlation"), ("method",), "an earlier run"),
+    "mass_moved": Number(_moved("centre_distance"), ("method",), "an earlier run"),
 }
 _MEAN_OF_METRIC = Number(_metric, ("method",))
 

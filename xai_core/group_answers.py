@@ -344,6 +344,11 @@ def p_words(p: float) -> str:
     return f"p = {shown}"
 
 
+def signed(value: float, digits: int) -> str:
+    """With its sign and so many digits behind the point; a minus is a minus sign."""
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def counted(n: int) -> str:
     """So many pictures."""
     return f"{n} picture{'s' * (n != 1)}"

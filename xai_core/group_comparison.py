@@ -22,6 +22,7 @@ from xai_core.group_answers import (
     listed,
     measure,
     p_words,
+    signed,
     uncapitalised,
     with_interval,
 )
@@ -312,7 +313,7 @@ class _Comparison:
         there, here = (100 * float(np.nanmean(rates[self.whole.of == name])) for name in (group, self.reference))
         return (
             f"{self.whole.rate_words(self.rates[column])}: {there:.1f} % for {group} (n = {one.n}) against "
-            f"{here:.1f} % for {self.reference} (n = {one.n_reference}), a difference of {points:+.1f} points"
+            f"{here:.1f} % for {self.reference} (n = {one.n_reference}), a difference of {signed(points, 1)} points"
         )
 
     def _shift_words(self, key: Key) -> str:
@@ -323,7 +324,7 @@ class _Comparison:
         return (
             f"Maps by {self.whole.labels[method]}: {abs(points):.1f} points {'more' if points > 0 else 'less'} of the "
             f"attribution lie in the {region} for {group} (n = {one.n}) than for {self.reference} "
-            f"(n = {one.n_reference}),{within} {points:+.1f}"
+            f"(n = {one.n_reference}),{within} {signed(points, 1)}"
         )
 
     def _not_found(self, family: Family, name: Callable[[int], str], of: str = "") -> Iterator[str]:
@@ -384,7 +385,11 @@ class _Comparison:
         chosen = "" if self.probe.bins else ", as many as suit the number of pictures"
         said = []
         for group, one in of.items():
-            left = "" if one.left is None else f"{100 * one.left:+.1f} points ({100 * one.before:+.1f} before), and "
+            left = (
+                ""
+                if one.left is None
+                else f"{signed(100 * one.left, 1)} points ({signed(100 * one.before, 1)} before), and "
+            )
             said.append(
                 f"{group} {left}{one.alone} of its {self.whole.sizes[group]} pictures and {one.alone_reference} of the "
                 f"{self.whole.sizes[self.reference]} of {self.reference} without a counterpart"
@@ -467,7 +472,7 @@ def _strongest(family: Sequence[tuple[Callable[[Key], str], Key, Difference]], t
             key=lambda each: (each[2].p_adjusted or 0.0, -abs(each[2].standardised or 0.0)),
         )
         for words, key, one in ordered[:MOST_SAID]:
-            interval = " to ".join(f"{100 * end:+.1f}" for end in (one.low, one.high) if end is not None)
+            interval = " to ".join(signed(100 * end, 1) for end in (one.low, one.high) if end is not None)
             p = f"{p_words(one.p_adjusted or 0.0)}{corrected}"
             if is_found(one):
                 yield f"{words(key)}{f' (95 % interval {interval})' if interval else ''}, {p}."

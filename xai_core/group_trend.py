@@ -19,6 +19,7 @@ from xai_core.group_answers import (
     listed,
     measure,
     p_words,
+    signed,
     uncapitalised,
     with_interval,
 )
@@ -31,6 +32,7 @@ from xai_core.grouping import (
     group_value,
     missing_values,
     number_of,
+    rounded,
     without_value,
 )
 from xai_core.probes import Asking, Found
@@ -75,16 +77,6 @@ def along(asking: Asking, probe: ExpressionIntensity) -> Found:
         },
         pictures=[one.subject.image.sha256 for one in pictures],
     )
-
-
-def rounded(edges: Sequence[float], ends: Sequence[float]) -> list[float]:
-    """Edges with as few decimals as keep each nearer to itself than a tenth of the way to the next edge or end."""
-    shown = []
-    for edge in edges:
-        apart = min(abs(edge - other) for other in {*edges, *ends} - {edge})
-        tries = (round(edge, decimals) for decimals in range(16))
-        shown.append(next((one for one in tries if abs(one - edge) <= apart / 10), edge))
-    return shown
 
 
 def _called(probe: ExpressionIntensity) -> str:
@@ -193,14 +185,14 @@ def _sentences(whole: Divided, found: Mapping[Key, Trend]) -> Iterator[str]:
 
 def _trend_words(words: str, one: Trend, column: str, corrected: str) -> str:
     way = "rises" if (one.correlation or 0.0) > 0 else "falls"
-    size = f"rank correlation {one.correlation:+.2f}"
+    size = f"rank correlation {signed(one.correlation or 0.0, 2)}"
+    ends = f"{signed(one.low or 0.0, 2)} to {signed(one.high or 0.0, 2)}"
     p = f"{p_words(one.p_adjusted or 0.0)}{corrected}"
     if is_found(one):
-        ends = f"95 % interval {one.low:+.2f} to {one.high:+.2f}, n = {one.n}"
-        return f"{words} {way} with {column}: {size} ({ends}), {p}."
+        return f"{words} {way} with {column}: {size} (95 % interval {ends}, n = {one.n}), {p}."
     return (
         f"{words} with {column}: {size} (n = {one.n}), not told from chance, "
-        f"{p}, though the uncorrected 95 % interval, {one.low:+.2f} to {one.high:+.2f}, excludes 0."
+        f"{p}, though the uncorrected 95 % interval, {ends}, excludes 0."
     )
 
 

@@ -150,10 +150,13 @@ def number_of(value: str) -> float:
 
 def _banded(column: str, numbers: Mapping[str, float], values: np.ndarray, bands: str) -> Grouping:
     edges, how = _edges(column, values, bands)
-    names = band_names(edges)
+    shown = rounded(edges, (values.min(), values.max())) if how == "quarters" else edges
+    names = band_names(shown)
     group_of = {value: names[int(np.searchsorted(edges, number, side="right"))] for value, number in numbers.items()}
     filled = tuple(name for name in names if name in group_of.values())
-    return Grouping(column, group_of, filled, (f"{column} is cut into {how}: {', '.join(filled)}.",))
+    exact = [] if shown == edges else [f"{edge:.9g}" for edge in edges]
+    cut = f" These borders are rounded: pictures are cut at {', '.join(exact)}." if exact else ""
+    return Grouping(column, group_of, filled, (f"{column} is cut into {how}: {', '.join(filled)}.{cut}",))
 
 
 def _edges(column: str, values: np.ndarray, bands: str) -> tuple[list[float], str]:
@@ -177,6 +180,16 @@ def equal_parts(values: np.ndarray, count: int) -> list[float]:
     inner = np.linspace(0, 1, count + 1)[1:-1]
     edges: list[float] = np.unique(np.quantile(values, inner, method="closest_observation")).tolist()
     return edges
+
+
+def rounded(edges: Sequence[float], ends: Sequence[float]) -> list[float]:
+    """Edges with as few decimals as keep each nearer to itself than a tenth of the way to the next edge or end."""
+    shown = []
+    for edge in edges:
+        apart = min(abs(edge - other) for other in {*edges, *ends} - {edge})
+        tries = (round(edge, decimals) for decimals in range(16))
+        shown.append(next((one for one in tries if abs(one - edge) <= apart / 10), edge))
+    return shown
 
 
 def band_names(edges: Sequence[float], unit: str = "") -> list[str]:

@@ -189,28 +189,42 @@ def _stem(number: int, explanation: Explanation) -> str:
 
 def _files(record: Record) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every file but the manifest."""
-    looks = {**LOOKS, **{key: value for key, value in record.display.items() if key in LOOKS}}
-    shared = looks.pop("shared_scale")
-    common = figures.scale_of([e.values for e in record.explanations], looks["clip"]) if shared else None
+    looks, shared, common = _looks(record)
     if record.upload is not None:
         yield _picture(record.upload), record.upload
     for number, model in enumerate(record.models):
         yield _seen(number), figures.png(next(e.pixels for e in record.explanations if e.model == model))
     for number, e in enumerate(record.explanations, 1):
-        stem, colours = _stem(number, e), looks["colour_map"] or figures.default_colour_map(e.values, common)
-        scale = common or figures.scale_of([e.values], looks["clip"])
-        said = record.prediction_of(e.model)
+        stem, said = _stem(number, e), record.prediction_of(e.model)
         out = io.BytesIO()
         np.save(out, e.values.astype("<f4"), allow_pickle=False)
         yield f"{stem}.npy", out.getvalue()
-        yield f"{stem}.heatmap.png", figures.png(figures.heatmap(e.values, scale, colours))
-        yield f"{stem}.overlay.png", figures.png(figures.overlay(e.pixels, e.values, scale, colours, looks["opacity"]))
+        for kind, drawn in drawings(record, e).items():
+            yield f"{stem}.{kind}.png", figures.png(drawn)
         yield f"{stem}.figure.png", figures.png(figures.panels(e, said, scale=common, **looks))
     if len(record.models) > 1:
         yield from _compared(record, shared, looks)
     elif len(record.explanations) > 1:
         drawn = figures.sheet(record.explanations, record.prediction, shared_scale=shared, **looks)
         yield "sheet.png", figures.png(drawn)
+
+
+def drawings(record: Record, e: Explanation) -> dict[str, np.ndarray]:
+    """The heatmap and the overlay of one of its maps, (h, w, 3) uint8: the same wherever they are drawn."""
+    looks, _, common = _looks(record)
+    scale = common or figures.scale_of([e.values], looks["clip"])
+    colours = looks["colour_map"] or figures.default_colour_map(e.values, common)
+    return {
+        "heatmap": figures.heatmap(e.values, scale, colours),
+        "overlay": figures.overlay(e.pixels, e.values, scale, colours, looks["opacity"]),
+    }
+
+
+def _looks(record: Record) -> tuple[dict[str, Any], bool, Any]:
+    """How the record was looked at, whether on one scale, and that scale, None where each map has its own."""
+    looks = {**LOOKS, **{key: value for key, value in record.display.items() if key in LOOKS}}
+    shared = looks.pop("shared_scale")
+    return looks, shared, figures.scale_of([e.values for e in record.explanations], looks["clip"]) if shared else None
 
 
 def _compared(record: Record, shared: bool, looks: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:

@@ -20,6 +20,8 @@ from scipy.stats import binomtest
 from xai_core.statistics import Mean, bootstrapped, holm, mean_of, share_of
 
 NONE_CHANGED = "no picture changed, so nothing can be tested"
+ALL_ALIKE = "every picture changed by the same, so they show no interval"
+ROUNDING = 1e-9  # of the largest difference: what subtracting may make of equal ones
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,15 @@ def rate_change(before: np.ndarray, after: np.ndarray) -> Change:
 
 
 def mean_change(before: np.ndarray, after: np.ndarray, seed: int = 0) -> Change:
-    """Of the mean of (n,) numbers of the same pictures: the mean difference, with its interval by `mean_of`."""
-    return _changed(lambda: float(before.mean()), lambda: float(after.mean()), mean_of(after - before, seed))
+    """Of the mean of (n,) numbers of the same pictures: the mean difference, with its interval by `mean_of`.
+
+    Where all differences are one, resamples know no other, and there is no interval.
+    """
+    differences = after - before
+    found = mean_of(differences, seed)
+    if found.low is not None and np.ptp(differences) <= ROUNDING * np.abs(differences).max():
+        found = found._replace(low=None, high=None, note=ALL_ALIKE)
+    return _changed(lambda: float(before.mean()), lambda: float(after.mean()), found)
 
 
 def measured_change(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -73,12 +74,15 @@ def probe(
     start = time.perf_counter()
     asking = _Asking(door, methods, _target(model, target), seed, given, boxes or {}, background_images, store, cancel)
     found = _found(chosen, asking)
+    pictures = tuple(asking.read.values()) if found.pictures is None else tuple(found.pictures)
+    beside = [asking.beside[picture] for picture in pictures]
+    compared = any(one.to_dict().get("background") == "pictures" for one in methods)
     return Finding(
         probe=chosen.to_dict(),
         kind=chosen.kind,
         model=model.identity,
         methods=tuple(one.to_dict() for one in methods),
-        pictures=tuple(asking.read.values()) if found.pictures is None else tuple(found.pictures),
+        pictures=pictures,
         sentences=tuple(found.sentences),
         tables=found.tables,
         frames=tuple(found.frames),
@@ -88,6 +92,10 @@ def probe(
         seed=seed,
         seconds=time.perf_counter() - start,
         passes=door.sent,
+        labels=tuple(one.label for one in beside),
+        marks=tuple(one.marks for one in beside),
+        boxes={picture: one.box for picture, one in zip(pictures, beside, strict=True) if one.box is not None},
+        background=tuple(one.sha256 for one in background_images) if compared else (),
     )
 
 
@@ -174,6 +182,22 @@ def _given(cases: Pictures) -> list[_Given]:
     return given
 
 
+class _Beside(NamedTuple):
+    """What was known of a picture beside its pixels, as a finding keeps it."""
+
+    label: str | None
+    marks: str
+    box: Box | None
+
+    @classmethod
+    def of(cls, subject: Subject) -> _Beside:
+        masks = {**subject.parts, **({} if subject.mask is None else {"": subject.mask})}
+        digest = hashlib.sha256()
+        for name, mask in sorted(masks.items()):
+            digest.update(json.dumps([name, *mask.shape]).encode() + np.packbits(mask).tobytes())
+        return cls(subject.label, digest.hexdigest() if masks else "", subject.box)
+
+
 def _unread() -> bytes:
     raise PictureError("This picture was given as pixels, not as a file.")
 
@@ -208,6 +232,7 @@ class _Asking:
     left: dict[str, None] = field(default_factory=dict)
     noted: dict[str, None] = field(default_factory=dict)
     read: dict[int, str] = field(default_factory=dict)  # sha256 of the pictures that could be read, by their number
+    beside: dict[str, _Beside] = field(default_factory=dict)  # by the sha256 of the picture
 
     @property
     def cases(self) -> Sequence[Case]:
@@ -223,6 +248,7 @@ class _Asking:
                 self.left[f"Picture {number}: {error}"] = None
                 continue
             self.read[number] = subject.image.sha256
+            self.beside[subject.image.sha256] = _Beside.of(subject)
             yield subject
 
     def look(self, images: Sequence[Image], target: Target | None = None, *, maps: bool = True) -> list[Look]:

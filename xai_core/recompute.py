@@ -3,9 +3,9 @@
     verify("record", recompute=True)                     every answer of a record
     verify("run", recompute=20, data="pictures/")        20 answers of an audit, drawn by a seed that the report names
 
-Whoever seals a forged map anew fools hashes, and not this. Asked again are predictions, maps, and what a probe found;
-not verdicts, scores and drawings, which are made of these. Nothing is ever taken from a store of answers, and nothing
-is written.
+Whoever seals a forged map anew fools hashes, and not this. Asked again are predictions, maps with their heatmaps and
+overlays, and what a probe found with its frames; not verdicts, scores, figures and charts. Nothing is ever taken from a
+store of answers, and nothing is written.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xai_core import verification
-from xai_core.errors import AuditError, Cancelled, RecordError, SettingError
-from xai_core.records import Case, Explanation, Finding, Prediction, Record, Sheet, Target
-from xai_core.reloading import Models, Pictures
+from xai_core.declared import Types, check, check_named
+from xai_core.errors import AuditError, Cancelled, RecordError, SettingError, UnsupportedError
+from xai_core.finding_files import rgb_of
+from xai_core.manifest import drawings
+from xai_core.records import Case, Explanation, Finding, Prediction, Record, Sheet
+from xai_core.reloading import Models, NotHere, Pictures
 from xai_core.sameness import Pair, changed_since, judged, same_finding, same_map
-from xai_core.seal import AUDIT, Damage, maps_shape, shown
+from xai_core.seal import AUDIT, Damage, listing, maps_shape, shown
 from xai_core.verification import Recomputed, Report
 
 if TYPE_CHECKING:
@@ -39,8 +42,16 @@ if TYPE_CHECKING:
 SEEDS = 2**32
 PARTS = 1000  # of one answer, in which progress is told
 LEFT_OUT = re.compile(r"Picture (\d{1,9}): (.*)", re.ASCII | re.DOTALL)
+DRAWS = ("Second Look ", "numpy ", "pillow ")  # what a heatmap and an overlay are drawn with
 DRAWN = "drawn by hand"  # how a finding says that a person showed where a part lies
+NOT_ASKED = "Not compared: verdicts, scores, and figures with text and axes."
+CLAIMED = "what its classes are called is what the record says, and was held against no file of labels"
 WORDS = {"equal": "equal to the byte"}
+COLUMNS: Types = {  # of predictions.parquet, as far as answers are made of them
+    **dict.fromkeys(("file", "picture", "model", "predicted"), str),
+    "label": str | None,
+    "probabilities": tuple[float, ...] | None,
+}
 Progress = Callable[[int, int], None]
 Answer = Callable[["_Asking", Progress], Recomputed]
 
@@ -97,7 +108,8 @@ def verify(
     which = f"Recomputed {len(found)} of {total:,} answers" + (f", drawn by seed {seed}" if len(found) < total else "")
     counts = Counter(one.outcome for one in found)
     came = ", ".join(f"{number} {WORDS.get(outcome, outcome)}" for outcome, number in counts.items())
-    return dataclasses.replace(report, recomputed=tuple(found), asked=f"{which}: {came or 'none'}.")
+    asked = f"{which}: {came or 'none'}. {NOT_ASKED}"
+    return dataclasses.replace(report, recomputed=tuple(found), asked=asked)
 
 
 class _Asking:
@@ -138,6 +150,29 @@ class _Asking:
         before = str(identity.get("device", ""))
         return changed_since(made if isinstance(made, Mapping) else {}, before, str(model.device))
 
+    def with_drawings(self, found: Recomputed, record: Record, number: int, changed: Sequence[str]) -> Recomputed:
+        """What became of a map, and whether its heatmap and overlay are drawn of the values that were saved."""
+        if found.outcome == "different":
+            return found
+        if other := [one for one in changed if one.startswith(DRAWS)]:
+            said = f"its heatmap and overlay were not compared, since other programs drew them: {'; '.join(other)}"
+            return dataclasses.replace(found, detail="; ".join(filter(None, (found.detail, said))))
+        names = record.manifest["explanations"][number - 1]["files"]
+        unlike = [
+            f"its {kind} ({names[kind]}) is not drawn of its values"
+            for kind, drawn in drawings(record, record.explanations[number - 1]).items()
+            if not np.array_equal(self._picture(names[kind]), drawn)
+        ]
+        return dataclasses.replace(found, outcome="different", detail="; ".join(unlike)) if unlike else found
+
+    def _picture(self, name: str) -> np.ndarray:
+        """The pixels of a listed file; nothing where it holds none."""
+        try:
+            [file] = [one for one in listing(self.manifest) if one.name == name]
+            return rgb_of(b"".join(verification.pieces(self.folder, file)))
+        except (ValueError, Damage):
+            return np.empty(0, np.uint8)
+
 
 def _shuffled(total: int, draw: np.random.Generator) -> Iterator[int]:
     """Every number below `total` once, in an order of chance. Of very many, no list is made."""
@@ -153,11 +188,15 @@ def _answer(name: str, ask: Callable[[_Asking, Progress], Recomputed]) -> Answer
 
     def asked(asking: _Asking, told: Progress) -> Recomputed:
         try:
-            return ask(asking, told)
+            found = ask(asking, told)
+            if asking.models.labels_are_claimed and found.outcome != "different":
+                found = dataclasses.replace(found, detail="; ".join(filter(None, (found.detail, CLAIMED))))
+            return found
         except Cancelled:
             raise
         except AuditError as error:
-            return Recomputed(name, "cannot be recomputed", str(error))
+            part = error.part if isinstance(error, NotHere) else None
+            return Recomputed(name, "cannot be recomputed", str(error), part)
 
     return asked
 
@@ -204,23 +243,16 @@ def _explained(record: Record, number: int, saved: Explanation) -> Answer:
     name = f"map {number}, {saved.method.get('name')} of {saved.target} by {saved.model.get('name')}"
 
     def ask(asking: _Asking, told: Progress) -> Recomputed:
-        _check_sound(saved.seed, saved.target, saved.background)
         image = asking.pictures.image(saved.image, *_frame(record))
         behind = [asking.pictures.image(sha256) for sha256 in saved.background]
         model = asking.models.like(saved.model, _labels(record, saved.model))
         now = _explain(asking, model, image, saved.method, saved.target, saved.seed, behind, told)
         if record.prediction_of(saved.model) is None:  # labels that nobody wrote down cannot be compared
             now = dataclasses.replace(now, target=saved.target)
-        return same_map(name, saved, now, asking.changed(saved.model, model))
+        changed = asking.changed(saved.model, model)
+        return asking.with_drawings(same_map(name, saved, now, changed), record, number, changed)
 
     return _answer(name, ask)
-
-
-def _check_sound(seed: Any, target: Target | None, pictures: Sequence[Any]) -> None:
-    """Raise RecordError for what no record holds: whoever seals a manifest anew can write anything into it."""
-    numbers = (seed, *(() if target is None else (target.index, 0 if target.against is None else target.against)))
-    if not all(type(number) is int for number in numbers) or not all(isinstance(one, str) for one in pictures):
-        raise RecordError("Its seed, its target or its pictures are not written as a record writes them.")
 
 
 def _explain(
@@ -247,22 +279,21 @@ def _of_finding(saved: Finding) -> Answer:
     def ask(asking: _Asking, told: Progress) -> Recomputed:
         from xai_core.probing import probe
 
-        target = saved.manifest.get("target")
-        aim = None if target is None else Target(**target)
-        _check_sound(saved.seed, aim, saved.pictures)
         _check_known(saved)
         cases = _the_same_cases(saved, asking.pictures)
+        behind = [asking.pictures.image(sha256) for sha256 in saved.background]
         model = asking.models.like(saved.model, named=True)
         changed = asking.changed(saved.model, model)
         found: list[Recomputed] = []
         problems: list[AuditError] = []
-        bare = [Case(case.name, case.read) for case in cases]  # nobody recorded what stood beside the pictures
-        for given in (cases, bare) if any(map(_is_described, cases)) else (cases,):
+        for given in _ways(cases, saved):
             try:
                 now = probe(
-                    model, given, saved.probe, saved.methods or None, target=aim, seed=saved.seed, progress=told,
-                    cancel=asking.cancel,
+                    model, given, saved.probe, saved.methods or None, target=saved.target, seed=saved.seed,
+                    boxes=saved.boxes, background_images=behind, progress=told, cancel=asking.cancel,
                 )  # fmt: skip
+                if _keeps_all(saved) and saved.marks != now.marks:
+                    raise NotHere("picture", "The masks that marked its pictures are not here, or they are others.")
             except Cancelled:
                 raise
             except AuditError as error:
@@ -280,13 +311,24 @@ def _of_finding(saved: Finding) -> Answer:
     return _answer(name, ask)
 
 
-def _is_described(case: Case) -> bool:
-    """Whether more is known of a picture than its bytes."""
-    return case.label is not None or bool(case.groups) or case.read_mask is not None or bool(case.parts)
+def _ways(cases: Sequence[Case], saved: Finding) -> Sequence[Sequence[Case]]:
+    """The pictures as they may have been given: with what stands beside them now, and without."""
+    if _keeps_all(saved):
+        unmarked = [Case(case.name, case.read, case.label, case.groups) for case in cases]
+        return (cases if any(saved.marks) else unmarked,)
+    described = any(case.label is not None or case.groups or case.read_mask or case.parts for case in cases)
+    return (cases, [Case(case.name, case.read) for case in cases]) if described else (cases,)
+
+
+def _keeps_all(saved: Finding) -> bool:
+    """Whether a finding keeps what it was asked with; those of earlier versions do not."""
+    return len(saved.marks) == len(saved.pictures)
 
 
 def _check_known(saved: Finding) -> None:
     """Raise RecordError where the finding does not hold all that it was asked with."""
+    if _keeps_all(saved):
+        return
     if any(method.get("background") == "pictures" for method in saved.methods):
         raise RecordError("The record does not say with which pictures its maps were compared.")
     cells = (cell for table in saved.tables.values() for row in table.rows for cell in row)
@@ -297,21 +339,24 @@ def _check_known(saved: Finding) -> None:
 def _the_same_cases(saved: Finding, pictures: Pictures) -> list[Case]:
     """The pictures at the places that they had: tables call them by these. What was left out leaves its place again.
 
-    Raises RecordError for a picture that is not here.
+    Raises NotHere for a picture that is not here.
     """
     left = {int(one[1]): one[2] for one in map(LEFT_OUT.fullmatch, saved.left_out) if one is not None}
     places = [place for place in range(1, len(saved.pictures) + len(left) + 1) if place not in left]
     found = pictures.find(saved.pictures)
     if missing := [one for one in saved.pictures if one not in found]:
-        raise RecordError(
+        raise NotHere(
+            "picture",
             f"{len(missing)} of its {len(saved.pictures)} pictures are not here, such as the one with sha256 "
-            f"{shown(missing[0])[:12]}: name a set that holds them with --data."
+            f"{shown(missing[0])[:12]}.",
         )
     named = dict(zip(places[: len(saved.pictures)], saved.pictures, strict=True))
+    kept = zip(saved.pictures, saved.labels, strict=True) if saved.labels else ()
+    asked = found | {one: dataclasses.replace(found[one], label=label) for one, label in kept}
     given = pictures.cases
     if len(given) == len(saved.pictures) + len(left) and all(given[n - 1] is found[one] for n, one in named.items()):
-        return list(given)
-    return [found[named[place]] if place in named else _left_out(left[place]) for place in sorted({*named, *left})]
+        return [asked[named[place]] if place in named else case for place, case in enumerate(given, 1)]
+    return [asked[named[place]] if place in named else _left_out(left[place]) for place in sorted({*named, *left})]
 
 
 def _left_out(why: str) -> Case:
@@ -331,16 +376,25 @@ def _of_audit(asking: _Asking, count: int | None, draw: np.random.Generator) -> 
     return _Audit(asking.folder, asking.manifest).drawn(count, draw)
 
 
+def _with_name(said: Any) -> dict[str, Any]:
+    """An identity, or the settings of a method. Raises TypeError for anything else."""
+    check_named(said)
+    return dict(said)
+
+
 class _Audit:
     """The sealed tables and arrays of an audit. Of the open `run.json` only that is used which a sealed hash proves."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
         try:
-            self.identities = {str(one["name"]): dict(one["identity"]) for one in manifest["models"]}
+            self.identities = {str(one["name"]): _with_name(one["identity"]) for one in manifest["models"]}
             self.arrays = {  # of every model, by the row of the method: its settings, and the file of its maps
                 model: {
-                    str(one["name"]): (dict(one["by_model"][model]["fitted"]), str(one["by_model"][model]["arrays"]))
+                    str(one["name"]): (
+                        _with_name(one["by_model"][model]["fitted"]),
+                        str(one["by_model"][model]["arrays"]),
+                    )
                     for one in manifest["methods"]
                     if one["by_model"][model]["arrays"]
                 }
@@ -366,30 +420,36 @@ class _Audit:
 
         try:
             with parquet.ParquetFile(self.folder / "predictions.parquet") as file:
-                if row is None:
-                    return list(file.read(columns).to_pylist())
-                for group in range(file.num_row_groups):
-                    if row < (rows := file.metadata.row_group(group).num_rows):
-                        return list(file.read_row_group(group, columns).slice(row, 1).to_pylist())
-                    row -= rows
-                return []
+                rows = self._rows(file, row, columns)
+            for one in rows:
+                check(one, {name: COLUMNS[name] for name in columns})
+                if one.keys() != set(columns):
+                    raise TypeError("a column is missing")
         except (OSError, ArrowException) as error:
             raise RecordError(f"predictions.parquet of {shown(self.folder.name)} cannot be read.") from error
+        except TypeError as error:
+            raise RecordError(
+                f"predictions.parquet of {shown(self.folder.name)} is not written as an audit writes it."
+            ) from error
+        return rows
+
+    @staticmethod
+    def _rows(file: Any, row: int | None, columns: list[str]) -> list[dict[str, Any]]:
+        if row is None:
+            return list(file.read(columns).to_pylist())
+        for group in range(file.num_row_groups):
+            if row < (rows := file.metadata.row_group(group).num_rows):
+                return list(file.read_row_group(group, columns).slice(row, 1).to_pylist())
+            row -= rows
+        return []
 
     def drawn(self, count: int | None, draw: np.random.Generator) -> tuple[list[Answer], int]:
-        """Predictions are drawn like maps. Where a method made no map there is no answer, and another is drawn."""
+        """Predictions are drawn like maps, and maps that a method could not make like those that it made."""
         starts = np.cumsum([0, *(1 + len(self.arrays[line["model"]]) for line in self.lines)])
-        total, missing = int(starts[-1]), 0
-        chosen: list[tuple[str, int, int]] = []
-        for line, own in self._informative_first(starts, draw):
-            if len(chosen) == count:
-                break
-            if own and not self._has_map(line, own - 1):
-                missing += 1
-                continue
-            chosen.append((self.lines[line]["model"], line, own))
-        answers = [self._mapped(line, own - 1) if own else self._said(line) for _, line, own in sorted(chosen)]
-        return answers, total - missing
+        drawn = islice(self._informative_first(starts, draw), count)
+        chosen = sorted((self.lines[line]["model"], line, own) for line, own in drawn)
+        answers = [self._mapped(line, own - 1) if own else self._said(line) for _, line, own in chosen]
+        return answers, int(starts[-1])
 
     def _informative_first(self, starts: np.ndarray, draw: np.random.Generator) -> Iterator[tuple[int, int]]:
         """Line and answer, in an order of chance; maps by controls, which know nothing of the model, after all others.
@@ -408,13 +468,6 @@ class _Audit:
             else:
                 yield line, own
         yield from last
-
-    def _has_map(self, line: int, method: int) -> bool:
-        """Whether a map was made. What cannot be read should be one, and is reported when it is its turn."""
-        try:
-            return self._map(line, method) is not None
-        except RecordError:
-            return True
 
     def _named(self, line: int, method: int) -> tuple[str, Mapping[str, Any], str]:
         """Row name, settings and file of a method."""
@@ -482,8 +535,14 @@ class _Audit:
                 saved = self._map(number, method)
             except RecordError as error:
                 return Recomputed(name, "different", str(error))
-            assert saved is not None  # only those that are there are drawn
-            now = _explain(asking, model, image, settings, target, self.seed, behind, told)
+            try:
+                now = _explain(asking, model, image, settings, target, self.seed, behind, told)
+            except UnsupportedError as error:
+                if saved is None:
+                    return Recomputed(name, "equal", f"no map then, and none now: {error}")
+                raise
+            if saved is None:
+                return Recomputed(name, "different", "no map is there, and now one is made")
             changed = asking.changed(self.identities[line["model"]], model)
             return judged(name, {"values": Pair(saved, now.values)}, changed)
 

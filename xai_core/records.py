@@ -21,7 +21,8 @@ FLAT_FRACTION = 1e-5  # of its largest value: what rounding leaves of a constant
 
 
 MOST_MODELS = 9  # of one record
-TASKS = ("single label", "multi label", "regression")  # what a network's outputs mean
+Task = Literal["single label", "multi label", "regression"]  # what a network's outputs mean
+TASKS: tuple[str, ...] = get_args(Task)
 
 
 def _frozen(array: np.ndarray, dtype: type, shape: str) -> np.ndarray:
@@ -31,6 +32,12 @@ def _frozen(array: np.ndarray, dtype: type, shape: str) -> np.ndarray:
     copy = np.array(array, order="C")
     copy.setflags(write=False)
     return copy
+
+
+def _check_box(box: tuple[float, ...]) -> None:
+    left, top, right, bottom = map(float, box)
+    if not (np.isfinite([left, top, right, bottom]).all() and left < right and top < bottom):
+        raise ValueError(f"{box} is no part of a picture")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +104,8 @@ class Target:
     def __post_init__(self) -> None:
         if self.kind not in ("logit", "probability", "sigmoid", "contrast"):
             raise ValueError(f"no target is a {self.kind!r}")
+        if self.index < 0 or (self.against is not None and self.against < 0):
+            raise ValueError("classes are numbered from 0")
         if (self.kind == "contrast") != (self.against is not None):
             raise ValueError("a contrast, and only a contrast, names the class it is against")
 
@@ -222,10 +231,10 @@ class Explanation:
             raise ValueError(f"values are {self.values.shape} but the picture is {self.pixels.shape[:2]}")
         if not np.isfinite(self.values).all():
             raise ValueError(f"{self.method['name']} gave values that are not finite")
+        if min(self.grid) < 1:
+            raise ValueError(f"no map has {self.grid[0]} rows and {self.grid[1]} columns")
         if self.box is not None:
-            left, top, right, bottom = map(float, self.box)
-            if not (np.isfinite([left, top, right, bottom]).all() and left < right and top < bottom):
-                raise ValueError(f"{self.box} is no part of a picture")
+            _check_box(self.box)
 
     @property
     def flat(self) -> str | None:
@@ -375,6 +384,9 @@ class Record:
         models, said = self.models, models_of(self.predictions)
         if len(said) < len(self.predictions) or any(model not in models for model in said):
             raise ValueError("a record holds one prediction of each model that it explains")
+        for target, said_of_it in ((e.target, self.prediction_of(e.model)) for e in self.explanations):
+            if said_of_it is not None and max(target.index, target.against or 0) >= len(said_of_it.labels):
+                raise ValueError("a record explains an output that its model has")
         if len(models) > MOST_MODELS:
             raise ValueError(f"a record holds up to {MOST_MODELS} models")
         for model in models:
@@ -491,7 +503,10 @@ class Finding:
     the order of the set; tables number pictures by their place in it, from 1. `left_out` says which were not, and why,
     `notes` what is missing of others. `target` was explained, or where it is None, of each picture the class predicted
     on the original. `passes` went through the network. `manifest` is empty until the finding has been saved. `reviewer`
-    is who looked.
+    is who looked. What else it was asked with: of every picture its true class under `labels`, None where nobody said,
+    and under `marks` the sha256 of the masks that marked its evidence and parts, "" where there were none, both empty
+    in findings that did not keep it; the `boxes` that a person drew (left, top, right, bottom, in pixels of the
+    upload), by the sha256 of the picture; the sha256 of the pictures that maps were compared with, as `background`.
     """
 
     probe: Mapping[str, Any]
@@ -511,14 +526,22 @@ class Finding:
     note: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     reviewer: str = ""
+    labels: tuple[str | None, ...] = ()
+    marks: tuple[str, ...] = ()
+    boxes: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    background: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("probe", "model", "tables", "manifest"):
+        for name in ("probe", "model", "tables", "manifest", "boxes"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         if not self.sentences:
             raise ValueError("a finding says something")
         if self.kind not in get_args(ProbeKind):
             raise ValueError(f"no probe is of kind {self.kind!r}")
+        if any(one and len(one) != len(self.pictures) for one in (self.labels, self.marks)):
+            raise ValueError("labels and marks are of each picture")
+        for box in self.boxes.values():
+            _check_box(box)
 
 
 @dataclass(frozen=True, eq=False)

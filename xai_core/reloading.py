@@ -10,23 +10,33 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xai_core.errors import AuditError, Cancelled, ModelError, PictureError
+from xai_core.errors import AuditError, Cancelled, ModelError, PictureError, RecordError
 from xai_core.records import Case, Image
 from xai_core.seal import shown
 
 if TYPE_CHECKING:
     from xai_core.cases import CaseSet
     from xai_core.models import Model
+    from xai_core.verification import Part
 
 RANDOM = re.compile(r"drawn at random, seed (\d{1,10})", re.ASCII)
 CHECKPOINT = "a checkpoint"  # how the origin of such weights begins
 CHECKED = {"weights_sha256": "weights", "preprocessing_sha256": "preprocessing", "task": "task"}
 
 
+class NotHere(RecordError):
+    """What a record was made of is not here: its sentence says what, and whoever asks how `part` can be given."""
+
+    def __init__(self, part: Part, sentence: str) -> None:
+        super().__init__(sentence)
+        self.part = part
+
+
 class Models:
     """Networks by the identity that a record says. `given` are at hand; the others are loaded when they are asked for.
 
     `checkpoints` are files of weights, `labels` a text file of labels, where the record does not hold them.
+    `labels_are_claimed` says of the last network that its classes are called as the record says, and by nobody else.
     """
 
     def __init__(
@@ -37,26 +47,27 @@ class Models:
         device: str | None = None,
     ) -> None:
         self.given, self.checkpoints, self.device = given, checkpoints, device
-        self.labels = labels
+        self.labels, self.labels_are_claimed = labels, False
         self._last: tuple[Mapping[str, Any], Model] | None = None
 
     def like(self, identity: Mapping[str, Any], labels: Sequence[str] | None = None, *, named: bool = False) -> Model:
         """The network that a record says, with the same weights and the same preprocessing.
 
         `labels` are those that are written elsewhere; where they do not have the hash that the record says, they are
-        not used. `named` says that the answers hold labels, so that they must be the same too. Raises ModelError where
-        it cannot be had here, and where something by its name is something else.
+        not used. `named` says that the answers hold labels, so that they must be the same too. Raises NotHere or
+        ModelError where it cannot be had here, and where something by its name is something else.
         """
         if self._last is not None and self._last[0] == identity:
             model = self._last[1]
         else:
-            self._last = None  # before another is loaded
+            self._last, self.labels_are_claimed = None, False  # before another is loaded
             model = self._given(identity) or self._loaded(identity, labels)
             self._last = identity, model
         if named and identity.get("labels_sha256") not in (None, model.identity["labels_sha256"]):
-            raise ModelError(
+            raise NotHere(
+                "labels",
                 f"The labels of {_called(identity)} here are not those of the record, whose hash is "
-                f"{_short(identity['labels_sha256'])}: give them with --labels."
+                f"{_short(identity['labels_sha256'])}.",
             )
         return model
 
@@ -81,13 +92,15 @@ class Models:
         if problems:
             raise problems[0]
         if str(identity.get("weights", "")).startswith(CHECKPOINT):
-            raise ModelError(
+            raise NotHere(
+                "weights",
                 f"The weights of {_called(identity)}, whose hash is {_short(identity.get('weights_sha256'))}, came "
-                "from a file: name it with --model-checkpoint."
+                "from a file that is not here.",
             )
-        raise ModelError(
-            f"The model {_called(identity)} is not here: it is neither a demo model nor one of timm's, nor one of your "
-            "own (SECOND_LOOK_MODELS). Where it was loaded from a file, name that with --model-checkpoint."
+        raise NotHere(
+            "weights",
+            f"The model {_called(identity)} is not here: it is neither a demo model nor one of timm's, nor one that "
+            "was added here.",
         )
 
     def _ways(self, identity: Mapping[str, Any], labels: Sequence[str] | None) -> Iterator[Callable[[], Model]]:
@@ -121,6 +134,7 @@ class Models:
                 raise ModelError(f"The labels file {self.labels} cannot be read ({error.strerror}).") from error
         known = identity.get("labels_sha256")
         if labels is not None and known in (None, hashlib.sha256("\n".join(labels).encode()).hexdigest()):
+            self.labels_are_claimed = True
             return list(labels)
         count = identity.get("classes")
         if identity.get("labels_from") == "given" and type(count) is int and 0 < count < 100_000:
@@ -142,13 +156,13 @@ class Models:
 
 
 def _refuse(model: Model, identity: Mapping[str, Any]) -> NoReturn:
-    """Raise ModelError for another model than the record's, with both hashes."""
+    """Raise NotHere for another model than the record's, with both hashes."""
     field, (before, here) = next(iter(_unlike(model, identity).items()))
     word = CHECKED[field]
-    raise ModelError(
+    raise NotHere(
+        "weights",
         f"The {word} of {_called(identity)} here ({_short(here)}) {'are' if word[-1] == 's' else 'is'} not what the "
-        f"record says ({_short(before)}), so nothing was recomputed with it: get the same {word} again, a file of "
-        "weights with --model-checkpoint."
+        f"record says ({_short(before)}), so nothing was recomputed with it.",
     )
 
 
@@ -203,25 +217,23 @@ class Pictures:
         return {one: self._found[one] for one in asked if one in self._found}
 
     def image(self, sha256: str, file_sha256: str = "", frame: int = 0) -> Image:
-        """A picture; a later frame than the first by the hash of its file. Raises PictureError if it is not here."""
+        """A picture; a later frame than the first by the hash of its file. Raises NotHere, or PictureError."""
         from xai_core.images import read_image
 
         file = file_sha256 or sha256
         case = self.find([file]).get(file)
         if case is None:
-            raise PictureError(f"The picture with sha256 {file[:12]} is not here: {self._where_to_look()}.")
+            raise NotHere("picture", f"The picture with sha256 {file[:12]} is not here{self._looked_at()}.")
         image = read_image(case.read(), "The picture", frame)
         if image.sha256 != sha256:
             raise PictureError(f"Frame {frame} of picture {file[:12]} is not the one that was explained.")
         return image
 
-    def _where_to_look(self) -> str:
+    def _looked_at(self) -> str:
         if self._image is not None:
             content = self._image if isinstance(self._image, bytes) else _read(Path(self._image))
-            return f"the one that was given has {hashlib.sha256(content).hexdigest()[:12]}"
-        if self._data is not None:
-            return "no picture of the set that was given has it"
-        return "name it with --image, or a set that holds it with --data"
+            return f": the one that was given has {hashlib.sha256(content).hexdigest()[:12]}"
+        return ": no picture of the set that was given has it" if self.cases else ""
 
     @property
     def cases(self) -> Sequence[Case]:

@@ -22,14 +22,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from xai_core import durable
-from xai_core.catalogue import Catalogue, Search
+from xai_core.catalogue import Catalogue
 from xai_core.chain import EARLY, IMPORTED, TOMBSTONES, Tombstone, joined, read_tombstone, record_names, tombstone_names
 from xai_core.errors import RecordError, SettingError
 from xai_core.seal import AUDIT, ENTRIES_LIMIT, MANIFEST, MANIFEST_LIMIT, Damage, Listed, listing, shown, unsealed
-from xai_core.store import Entry, entry_of
-from xai_core.verification import PIECE, existing, read_manifest, verify
+from xai_core.store import Entry, entry_of, list_records
+from xai_core.verification import existing, read_manifest, verify
+from xai_core.zip_members import Sparing, WrongSize, read_member
 
 LONGEST_REASON = 500  # characters
+MOST_LISTED = 2 * 2**20  # bytes of an archive's own list; that of the largest record has a quarter of them
 ROOM = 256 * 2**20  # bytes that any zip may unpack to
 RATIO = 20  # and for each byte of it so many more; records of large blank maps reach about 10
 
@@ -62,23 +64,25 @@ def due(
     """Which records `prune` removes, the oldest first: never the newest of the store's own.
 
     Those saved more than `older_than_days` before `now`, and of the others the oldest until all records together have
-    at most `larger_than` bytes. Broken ones and those whose time cannot be read are passed over. Raises SettingError
-    where neither limit is given or one makes no sense.
+    at most `larger_than` bytes. Broken ones and those whose time cannot be read are passed over. Every manifest is
+    read: an index that came with the store may say anything. Raises SettingError where neither limit is given or one
+    makes no sense, and RecordError if `store` is no folder.
     """
     if older_than_days is None and larger_than is None:
         raise SettingError("Say which records to remove: those older than some days, or until some bytes are left.")
     for limit, words in ((older_than_days, "days"), (larger_than, "bytes")):
         if limit is not None and not (math.isfinite(limit) and 0 < limit < 1e18):
             raise SettingError(f"{limit} {words} is no limit for what is kept. Give a number above 0.")
-    catalogue = Catalogue(store)
-    entries = catalogue.find(Search(), count=10**9).entries
+    entries, imported = list_records(store), Path(store) / IMPORTED
+    if imported.is_dir() and not imported.is_symlink():
+        entries += list_records(imported)
     dated = sorted(
         ((when, one.sequence or 0, one.id, one) for one in entries if (when := _time(one)) is not None),
         key=lambda row: row[:3],
     )
     own = [(sequence, when, one) for when, sequence, _, one in dated if one.folder.parent.name != IMPORTED]
     newest = max(own, key=lambda row: row[:2])[2] if own else None
-    found, left = list[Entry](), catalogue.size()
+    found, left = list[Entry](), sum(one.bytes for one in entries)
     age = math.inf if older_than_days is None else older_than_days * 86400
     for when, _, _, one in dated:
         is_old = ((now or datetime.now(UTC)) - when).total_seconds() > age
@@ -227,7 +231,7 @@ def import_zip(content: bytes, store: str | Path) -> Path:
     """
     store = existing(store)
     try:
-        archive = zipfile.ZipFile(_Sparing(content))
+        archive = zipfile.ZipFile(Sparing(io.BytesIO(content), MOST_LISTED))
     except Exception as error:  # hostile bytes make zipfile raise anything, none of it for a person to read
         raise _not_imported("it is no zip, is damaged, or was cut short") from error
     with archive:
@@ -250,18 +254,6 @@ def import_zip(content: bytes, store: str | Path) -> Path:
                 _refuse_import(error)
             raise
     return folder
-
-
-class _Sparing(io.BytesIO):
-    """Bytes of which at most MOST are read at once: the list of an archive is the only thing that is read whole."""
-
-    MOST = 2 * 2**20  # the list of the largest record has a quarter of it
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(self.MOST + 1 if size is None or size < 0 else min(size, self.MOST + 1))
-        if len(data) > self.MOST:
-            raise zipfile.BadZipFile("a list of far too many entries")
-        return data
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -345,17 +337,12 @@ def _unpacked(
 
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """A member's bytes, held to the size that it declares."""
-    data = bytearray()
     try:
-        with archive.open(member) as file:
-            while len(data) <= member.file_size and (piece := file.read(PIECE)):
-                data += piece
-    except Exception as error:  # damaged bytes make zipfile and zlib raise anything
+        return read_member(archive, member)
+    except WrongSize:
+        raise _not_imported(f"{shown(member.orig_filename)} has not the size that it declares") from None
+    except zipfile.BadZipFile as error:
         raise _not_imported(f"{shown(member.orig_filename)} is damaged in it") from error
-    if len(data) != member.file_size:
-        raise _not_imported(f"{shown(member.orig_filename)} has not the size that it declares")
-    return bytes(data)
 
 
 def _check_record(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,16 +111,19 @@ def _words(difference: float) -> str:
 
 
 def same_map(name: str, saved: Explanation, now: Explanation, changed: Sequence[str]) -> Recomputed:
-    """Whether a map is the one that was saved, with what is said of it, and what the model saw. Not what it cost."""
+    """Whether a map is the one that was saved, with what is said of it, and what the model saw. Not what it cost.
+
+    Words and gaps may differ between versions: where something that computes has changed, that they do is said.
+    """
     told = ["target", "grid", "valid", "evidence", "background", *(["box"] if saved.box is not None else [])]
-    told += [] if changed else ["notes", "gap"]
-    unlike = [f"its {one} is another" for one in told if getattr(saved, one) != getattr(now, one)]
-    return judged(
-        name,
-        {"values": Pair(saved.values, now.values), "pixels": Pair(saved.pixels, now.pixels, LEVELS)},
-        changed,
-        unlike,
-    )
+    other = [one for one in (*told, "notes", "gap") if getattr(saved, one) != getattr(now, one)]
+    pairs = {"values": Pair(saved.values, now.values), "pixels": Pair(saved.pixels, now.pixels, LEVELS)}
+    unlike = [f"its {one} is another" for one in other if one in told or not changed]
+    found = judged(name, pairs, changed, unlike)
+    spared = [f"its {one} {'are others' if one == 'notes' else 'is another'}" for one in other if one not in told]
+    if not spared or not changed:
+        return found
+    return replace(found, detail="; ".join([*filter(None, [found.detail]), *spared, f"since: {'; '.join(changed)}"]))
 
 
 # ---- findings --------------------------------------------------------------------------------------------------------

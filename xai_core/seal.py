@@ -1,7 +1,8 @@
 """The one spelling of a manifest, and what makes its bytes checkable. Bytes in, values out; opens no file.
 
-A manifest is JSON with sorted keys, one line per field, in UTF-8. Its field `sha256` is the hash of that text without
-the field, so any other byte in it, white space included, is a change. It lists every other file with size and hash.
+A manifest is JSON with sorted keys, one line per field, in UTF-8. Its field `sha256` is the hash of the text of all
+other fields, spelled in the same way, so any other byte in it, white space included, is a change. It lists every other
+file with size and hash.
 What is read here may have been made by an enemy: time and memory are bounded on any bytes.
 """
 
@@ -93,6 +94,7 @@ KINDS: Mapping[str, Kind] = {
 }
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # possessive: linear on any input
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _MAP_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(..)\{'descr': '<f4', 'fortran_order': False, "
     rb"'shape': \((?:(\d{1,8}), )?(\d{1,6}), (\d{1,6})\), \} *\n",
@@ -128,8 +130,9 @@ def sealed(fields: Mapping[str, Any]) -> bytes:
 
     Raises ValueError for a number that is not finite and TypeError for what JSON cannot hold.
     """
-    body = {key: value for key, value in fields.items() if key != "sha256"}
-    return spelling({**body, "sha256": hashlib.sha256(spelling(body)).hexdigest()})
+    lines = {key: _line(key, value) for key, value in fields.items() if key != "sha256"}
+    digest = hashlib.sha256(_text(lines)).hexdigest()
+    return _text({**lines, "sha256": _line("sha256", digest)})
 
 
 def signed_text(fields: Mapping[str, Any]) -> bytes:
@@ -142,17 +145,20 @@ def spelling(fields: Mapping[str, Any]) -> bytes:
 
     Raises as `sealed` does.
     """
+    return _text({key: _line(key, value) for key, value in fields.items()})
 
-    def spell(value: Any) -> str:
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
-    def line(value: Any) -> str:
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            return "[\n  " + ",\n  ".join(map(spell, value)) + "\n ]"
-        return spell(value)
+_spell = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False).encode
 
-    lines = ",\n".join(f" {spell(key)}: {line(fields[key])}" for key in sorted(fields))
-    return f"{{\n{lines}\n}}\n".encode()
+
+def _line(key: str, value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f" {_spell(key)}: [\n  " + ",\n  ".join(map(_spell, value)) + "\n ]"
+    return f" {_spell(key)}: {_spell(value)}"
+
+
+def _text(lines: Mapping[str, str]) -> bytes:
+    return ("{\n" + ",\n".join(lines[key] for key in sorted(lines)) + "\n}\n").encode()
 
 
 def unsealed(content: bytes) -> dict[str, Any]:
@@ -185,9 +191,9 @@ def genuine(content: bytes) -> dict[str, Any]:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    bare = np.frombuffer(_STRING.sub(b"", content), dtype=np.uint8)
-    opened, closed = np.isin(bare, list(b"[{")), np.isin(bare, list(b"]}"))
-    if bare.size and int((opened.astype(np.int32) - closed).cumsum().max()) > DEPTH_LIMIT:
+    bare = np.frombuffer(_STRING.sub(b"", content).translate(None, _NO_BRACKETS), dtype=np.uint8)
+    opened = (bare == ord("[")) | (bare == ord("{"))
+    if bare.size and int(np.where(opened, 1, -1).cumsum().max()) > DEPTH_LIMIT:
         raise Damage("unverifiable", f"it is nested more than {DEPTH_LIMIT} deep")
     if int(opened.sum()) > PARTS_LIMIT:
         raise Damage("unverifiable", f"it has more than {PARTS_LIMIT:,} lists and objects")

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from xai_core.finding_files import Content, csv_files, sentences_of, spelled, tables_of
+from xai_core.declared import ABOUT, check, fields
+from xai_core.finding_files import Content, csv_files, spelled, tables_of
 from xai_core.records import Sheet
 from xai_core.seal import KINDS
 
@@ -42,17 +43,14 @@ def fields_of(sheet: Sheet) -> dict[str, Any]:
 
 def sheet_of(manifest: Mapping[str, Any], content: Content) -> Sheet:
     """What was saved. Raises Damage for a file that is not as it was, KeyError, TypeError or ValueError for others."""
+    check(manifest["about"], ABOUT)
     try:
         said = json.loads(content(SHEET))
     except RecursionError:
         raise ValueError("nested too deep") from None
     return Sheet(
-        kind=manifest["kind"],
-        about=manifest["about"],
-        sentences=sentences_of(manifest["sentences"]),
+        **fields(Sheet, manifest, ("kind", "about", "sentences", "note", "reviewer")),
         tables=tables_of(said["tables"]),
-        note=str(manifest["note"]),
-        reviewer=str(manifest["reviewer"]),
         manifest=manifest,
         attached={name: content(name) for file in manifest["files"] if _is_attached(name := file["name"])},
     )

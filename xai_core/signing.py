@@ -25,9 +25,24 @@ if TYPE_CHECKING:
 KEY = "SECOND_LOOK_SIGNING_KEY"  # names a file that holds a private key in PEM
 ALGORITHM = "ed25519"
 MOST_OF_A_KEY = 64 * 2**10  # bytes of its file
+NAMED_BY = 32  # hexadecimal digits of a fingerprint
 UNSIGNED = "unsigned"
 SIGNED_BY = f"signed by {ALGORITHM} "  # and the fingerprint of the key
 INSTALL = "`pip install cryptography`"
+# Public keys of low order, the sign bit cleared: anybody can make a signature that fits one of them and any text (RFC
+# 8032, 5.1; Cremers and Jackson, "Prime, Order Please!", 2019, table 2, https://doi.org/10.1109/CSF.2019.00013).
+LOW_ORDER = frozenset(
+    bytes.fromhex(key)
+    for key in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 
 
 def signed(fields: Mapping[str, Any]) -> bytes:
@@ -96,13 +111,16 @@ def signature_of(fields: Mapping[str, Any]) -> str:
     public, value = (str(given[name]) for name in ("public_key", "value"))
     if not re.fullmatch("[0-9a-f]{64}", public) or not re.fullmatch("[0-9a-f]{128}", value):
         raise Damage("unverifiable", "its signature is of no kind that this version knows")
+    key = bytes.fromhex(public)
+    if key[:-1] + bytes([key[-1] & 0x7F]) in LOW_ORDER:
+        raise Damage("changed", "its signature names a key that fits any text")
     try:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError:
         return f"signed, but that was not checked ({INSTALL} does)"
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(value), signed_text(fields))
+        Ed25519PublicKey.from_public_bytes(key).verify(bytes.fromhex(value), signed_text(fields))
     except (InvalidSignature, ValueError):
         raise Damage(
             "changed", f"its signature is not that of {ALGORITHM} {fingerprint(public)} on this text"
@@ -111,5 +129,8 @@ def signature_of(fields: Mapping[str, Any]) -> str:
 
 
 def fingerprint(public_key: str) -> str:
-    """What a public key, in hexadecimal digits, is called: the first 16 of its sha256."""
-    return hashlib.sha256(bytes.fromhex(public_key)).hexdigest()[:16]
+    """What a public key, in hexadecimal digits, is called: the first half of its sha256, as `sha256sum` writes it.
+
+    128 bits: nobody can make a second key of that name.
+    """
+    return hashlib.sha256(bytes.fromhex(public_key)).hexdigest()[:NAMED_BY]

@@ -22,14 +22,14 @@ from pathlib import Path, PurePosixPath
 from xai_core.checkpoints import printable
 from xai_core.errors import PictureError
 from xai_core.images import MAX_BYTES
+from xai_core.zip_members import Sparing, TooMuchAtOnce, WrongSize, read_member
 
 MAX_FILES = 200_000  # in a folder or an upload
 MAX_ENTRIES = 20_000  # in an archive
-MAX_DIRECTORY = 8 * 2**20  # bytes of an archive's own list, which zipfile holds as objects of many times the size
+MAX_DIRECTORY = 8 * 2**20  # bytes of an archive's own list
 MAX_TOTAL = 8 * 2**30  # bytes that an archive declares to hold
 MAX_RATIO = 200  # declared bytes for each packed one; photographs and scans stay below 10
 SMALL = 2**20  # bytes: a blank mask may be packed a thousandfold, and does no harm
-PIECE = 2**20  # bytes read at once
 OWN: Mapping[str, set[str]] = {
     "run.json": {"schema", "status"},
     "manifest.json": {"schema", "sha256"},
@@ -238,11 +238,11 @@ class _Archive:
         """Refuse it where its own list is damaged, too long, or declares more than it can hold."""
         self._lock = threading.Lock()
         try:
-            self._zip = zipfile.ZipFile(_Sparing(file, called))
+            self._zip = zipfile.ZipFile(Sparing(file, MAX_DIRECTORY))
             self.members = self._zip.infolist()
             end = self._zip.start_dir
-        except PictureError:
-            raise
+        except TooMuchAtOnce:
+            raise PictureError(f"{called} has a list of far too many entries. Unpack it and give its folder.") from None
         except Exception as error:  # hostile bytes make zipfile raise anything, none of it for a person to read
             raise PictureError(
                 f"{called} is no zip archive, or it is damaged. Choose a folder, or pack it as a zip again."
@@ -264,31 +264,15 @@ class _Archive:
             end = one.header_offset
 
     def read(self, member: zipfile.ZipInfo) -> bytes:
-        """A member's bytes, one more than it declares at the most. Raises PictureError where they are not as told."""
-        called, data = printable(member.filename, 200), bytearray()
+        """A member's bytes. Raises PictureError where they are not as it declares."""
+        called = printable(member.filename, 200)
         try:
-            with self._lock, self._zip.open(member) as file:
-                while len(data) <= member.file_size and (piece := file.read(PIECE)):
-                    data += piece
-        except Exception as error:  # damaged bytes make zipfile and zlib raise anything
+            with self._lock:
+                return read_member(self._zip, member)
+        except WrongSize:
+            raise PictureError(f"{called} has not the size that the archive declares; pack it again.") from None
+        except zipfile.BadZipFile as error:
             raise PictureError(f"{called} is damaged inside the archive; pack it again.") from error
-        if len(data) != member.file_size:
-            raise PictureError(f"{called} has not the size that the archive declares; pack it again.")
-        return bytes(data)
-
-
-class _Sparing(io.BufferedReader):
-    """A file that gives at most MAX_DIRECTORY bytes at once: the archive's list is the only thing read whole."""
-
-    def __init__(self, file: io.BufferedReader | io.BytesIO, called: str) -> None:
-        super().__init__(file)
-        self._called = called
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(MAX_DIRECTORY + 1 if size is None or size < 0 else min(size, MAX_DIRECTORY + 1))
-        if len(data) > MAX_DIRECTORY:
-            raise PictureError(f"{self._called} has a list of far too many entries. Unpack it and give its folder.")
-        return data
 
 
 def _in_archive(file: io.BufferedReader | io.BytesIO, name: str) -> Files:

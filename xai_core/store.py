@@ -9,11 +9,12 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from xai_core.chain import AUDITS, RESERVED, link_of
+from xai_core.declared import IDENTITY, OF_ALL, Types, built, check, check_named
 from xai_core.errors import RecordError
 from xai_core.finding_files import finding_of
 from xai_core.records import (
@@ -26,13 +27,22 @@ from xai_core.records import (
     Record,
     Sheet,
     Target,
-    Verdict,
 )
 from xai_core.seal import AUDIT, MANIFEST, PROBE, SHEETS, Damage, check_png, listing, map_shape, sealed, shown
 from xai_core.sheet_files import sheet_of
 from xai_core.verification import existing, pieces, read_manifest, verify
 
 __all__ = ["AUDITS", "Entry", "list_records", "open_record", "zip_record"]
+
+EXPLAINED: Types = dict.fromkeys(("explanations", "models", "predictions"), tuple[Mapping[str, Any], ...])
+PICTURE: Types = {"sha256": str, "name": str, "file": str}
+SOURCE: Types = {
+    **dict.fromkeys(("format", "mode", "file_sha256"), str),
+    **dict.fromkeys(("bits", "width", "height", "frames", "frame"), int),
+    "assumed": tuple[str, ...],
+}
+BESIDE = ("files", "flat", "evidence_found")  # what a manifest says of an explanation, and no field of it is
+LOOKS: Types = {"colour_map": str | None, "opacity": float, "clip": float, "shared_scale": bool}
 
 
 def open_record(folder: str | Path) -> Record | Finding | Sheet:
@@ -44,6 +54,8 @@ def open_record(folder: str | Path) -> Record | Finding | Sheet:
     try:
         manifest = read_manifest(folder)
         _refuse_audit(folder, manifest, "open")
+        check(manifest, OF_ALL)
+        link_of(manifest)
         listed = {entry.name: entry for entry in listing(manifest)}
 
         def content(wanted: str) -> bytes:
@@ -57,12 +69,16 @@ def open_record(folder: str | Path) -> Record | Finding | Sheet:
             return finding_of(manifest, content)
         if manifest["kind"] in SHEETS:
             return sheet_of(manifest, content)
+        check(manifest, EXPLAINED)
         saved = manifest["explanations"]
-        values = [_values(content(str(one["files"]["values"]))) for one in saved]
-        seen = [str(one["files"].get("seen", "seen.png")) for one in saved]
+        for one in saved:
+            check(one, {"files": Mapping[str, str], "flat": str | None})
+        values = [_values(content(one["files"]["values"])) for one in saved]
+        seen = [one["files"].get("seen", "seen.png") for one in saved]
         pixels = {file: _pixels(content(file), values[seen.index(file)].shape) for file in dict.fromkeys(seen)}
+        check(manifest["picture"], PICTURE)
         kept = manifest["picture"].get("file")
-        upload = None if kept is None else content(str(kept))
+        upload = None if kept is None else content(kept)
         name = MANIFEST
         return _rebuilt(manifest, [pixels[file] for file in seen], values, upload)
     except Damage as damage:
@@ -102,41 +118,63 @@ def _values(content: bytes) -> np.ndarray:
 def _rebuilt(
     manifest: Mapping[str, Any], pixels: Sequence[np.ndarray], maps: Sequence[np.ndarray], upload: bytes | None
 ) -> Record:
-    image, explanations = manifest["picture"]["sha256"], []
-    compared = manifest["kind"] == "comparison"
-    known = {field.name for field in dataclasses.fields(Explanation)}
+    picture, several = manifest["picture"], manifest["kind"] == "comparison"
+    models = manifest["models"] if several else [manifest["model"]]
+    check(picture["source"], SOURCE)
+    check(manifest["display"], LOOKS)
+    for model in models:
+        check_named(model, IDENTITY)
+    explanations = []
     for values, seen, saved in zip(maps, pixels, manifest["explanations"], strict=True):
-        own = {key: value for key, value in saved.items() if key in known}
-        own |= {"target": Target(**own["target"]), "passes": Passes(**own["passes"])}
-        own |= {key: tuple(own[key]) for key in ("grid", "notes", "background", "box") if own.get(key) is not None}
-        own["model"] = manifest["models"][own["model"]] if compared else manifest["model"]
-        explanations.append(Explanation(**own, values=values, pixels=seen, image=image))
-    said = manifest["predictions"] if compared else filter(None, [manifest["prediction"]])
-    predictions = tuple(
-        Prediction(tuple(one["labels"]), np.array(one["logits"], np.float32), one["model"], image) for one in said
-    )
+        check_named(saved["method"])
+        explanations.append(
+            built(
+                Explanation,
+                {name: value for name, value in saved.items() if name not in BESIDE},
+                values=values,
+                pixels=seen,
+                image=picture["sha256"],
+                model=models[_place(saved["model"], models) if several else 0],
+                target=built(Target, saved["target"]),
+                passes=built(Passes, saved["passes"]),
+            )
+        )
+    said = manifest["predictions"] if several else [one for one in [manifest["prediction"]] if one is not None]
     return Record(
         tuple(explanations),
-        predictions,
-        picture=dict(manifest["picture"]["source"]),
+        tuple(_prediction(one, picture["sha256"]) for one in said),
+        picture=dict(picture["source"]),
         display=dict(manifest["display"]),
-        note=str(manifest["note"]),
+        note=manifest["note"],
         manifest=manifest,
         evidence=tuple(_evidence(one.get("evidence_found")) for one in manifest["explanations"]),
-        reviewer=str(manifest.get("reviewer", "")),
-        name=str(manifest["picture"].get("name", "")),
+        reviewer=manifest.get("reviewer", ""),
+        name=picture.get("name", ""),
         upload=upload,
     )
+
+
+def _place(number: Any, models: Sequence[Any]) -> int:
+    if type(number) is not int or not 0 <= number < len(models):
+        raise ValueError("there is no such model")
+    return number
+
+
+def _prediction(said: Mapping[str, Any], image: str) -> Prediction:
+    check(said, {"labels": tuple[str, ...], "logits": tuple[float, ...]})
+    with np.errstate(over="ignore"):
+        logits = np.array(said["logits"], np.float32)
+    if not np.isfinite(logits).all():
+        raise ValueError("a network gave no such number")
+    return Prediction(tuple(said["labels"]), logits, said["model"], image)
 
 
 def _evidence(said: Mapping[str, Any] | None) -> Evidence | None:
     if said is None:
         return None
-    checks = tuple(Check(**one) for one in said["checks"])
-    plain = all(isinstance(one.sentence, str) and isinstance(one.passed, bool | None) for one in checks)
-    if not plain or said["verdict"] not in get_args(Verdict) or type(said["seed"]) is not int:
-        raise ValueError("no verdict")
-    return Evidence(said["verdict"], checks, said["seed"], Passes(**said["passes"]))
+    check(said, {"checks": tuple[Mapping[str, Any], ...]})
+    checks = tuple(built(Check, one) for one in said["checks"])
+    return built(Evidence, said, checks=checks, passes=built(Passes, said["passes"]))
 
 
 def zip_record(folder: str | Path) -> bytes:

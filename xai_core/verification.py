@@ -37,6 +37,7 @@ from xai_core.seal import (
 from xai_core.signing import SIGNED_BY, UNSIGNED, signature_of
 
 PIECE = 2**20  # bytes read at once
+Part = Literal["picture", "weights", "labels"]  # of what a record was made of
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,13 @@ class FileReport:
 class Recomputed:
     """What became of one answer of a record when it was asked again. `detail` says how far off it is, or why not asked.
 
-    Equal is equal to the byte.
+    Equal is equal to the byte. `lacking` is what was not here and can be given.
     """
 
     name: str
     outcome: Literal["equal", "equal within tolerance", "different", "cannot be recomputed"]
     detail: str = ""
+    lacking: Part | None = None
 
     def __str__(self) -> str:
         return f"{self.outcome:22} {shown(self.name)}" + (f": {self.detail}" if self.detail else "")
@@ -86,7 +88,17 @@ class Report:
     @property
     def intact(self) -> bool:
         """Whether every listed file is intact, and nothing else lies beside them."""
-        return all(file.status == "intact" for file in self.files)
+        return not self.wrong
+
+    @property
+    def wrong(self) -> tuple[FileReport, ...]:
+        """The files that are not intact."""
+        return tuple(file for file in self.files if file.status != "intact")
+
+    @property
+    def lacking(self) -> tuple[Part, ...]:
+        """What was not here for answers that were asked again, each part once."""
+        return tuple(dict.fromkeys(one.lacking for one in self.recomputed if one.lacking))
 
     @property
     def unchecked(self) -> bool:
@@ -97,9 +109,9 @@ class Report:
         return "\n".join(filter(None, (self._of_files(), self.asked, *map(str, self.recomputed))))
 
     def _of_files(self) -> str:
-        wrong = [str(file) for file in self.files if file.status != "intact"]
-        if wrong:
-            return "\n".join([f"{len(self.files) - len(wrong)} of {len(self.files)} files are intact.", *wrong])
+        if self.wrong:
+            intact = f"{len(self.files) - len(self.wrong)} of {len(self.files)} files are intact."
+            return "\n".join([intact, *map(str, self.wrong)])
         found = f"Intact: all {len(self.files)} files match the manifest. It is {self.signature or UNSIGNED}"
         if self.signature.startswith(SIGNED_BY):
             return f"{found}. Whose key that is, this cannot tell."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -20,6 +22,7 @@ from xai_core.store import AUDITS
 
 if TYPE_CHECKING:
     from pages.shared.answers import Asked
+    from xai_core.chain import ChainReport
     from xai_core.methods import Method
     from xai_core.metrics import Metric
     from xai_core.models import Model
@@ -364,13 +367,18 @@ def units() -> UnitStore | None:
     return cached.unit_store(audits() / "units")
 
 
-def saving(record: Record | Finding | Sheet, name: str) -> Task:
-    """The work of writing a record into the store."""
+def saving(made: Callable[[], Record | Finding | Sheet]) -> Task:
+    """The work of making a record, and of writing it into the store: its name there, which begins with the time.
+
+    `made` is called in the thread, so it reads nothing of the session. Where it raises, the store is as it was.
+    """
 
     def work(_progress: Progress, _cancel: threading.Event) -> str:
+        cached.load_core()
         from xai_core.manifest import save
 
-        return save(record, made_store() / name).name
+        record = made()
+        return save(record, made_store() / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}").name
 
     return work
 
@@ -378,10 +386,10 @@ def saving(record: Record | Finding | Sheet, name: str) -> Task:
 def checking() -> Task:
     """The work of looking whether the records of the store are all that were saved into it."""
 
-    def work(_progress: Progress, _cancel: threading.Event) -> Any:
+    def work(progress: Progress, cancel: threading.Event) -> ChainReport:
         from xai_core.chain import check
 
-        return check(store())
+        return check(store(), progress, cancel)
 
     return work
 
@@ -407,7 +415,7 @@ class Verifying(Job):
                     raise Cancelled("Cancelled. What was verified stays.")
                 try:
                     report = verify(folder)
-                    why = ", ".join(f"{one.name} {one.status}" for one in report.files if one.status != "intact")
+                    why = ", ".join(f"{one.name} {one.status}" for one in report.wrong)
                     if why or len(self.reports) < self.KEPT:
                         self.reports[place] = report
                 except RecordError as error:  # it was deleted meanwhile

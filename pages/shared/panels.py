@@ -131,10 +131,18 @@ def heading() -> bool:
         return st.toggle("Weigh the evidence", key="weigh", persist_state="session", width="content", help=WEIGHING)
 
 
-def maps(visitor: Session, shown: Shown, said: Sequence[Prediction], image: Image, key: str = "maps") -> None:
+def maps(
+    visitor: Session,
+    shown: Shown,
+    said: Sequence[Prediction],
+    image: Image,
+    key: str = "maps",
+    save: str = "",
+) -> None:
     """The viewer, and what can be taken away. Looking at maps otherwise redraws this part of the page alone.
 
     `said` is what each model said of the picture. `key` names the viewer: how one is looked at says nothing of others.
+    `save` is what the button says that writes a record of the maps, where the page has another that writes one.
     """
     explained = list(shown.explained.values())
     evidence = [shown.evidence.get(key) for key in shown.explained]
@@ -166,8 +174,8 @@ def maps(visitor: Session, shown: Shown, said: Sequence[Prediction], image: Imag
             plain_pictures(explained, said, visitor.looks[key], evidence, key)
             with st.container(horizontal=True, key="take-away"):
                 takeaway.download(explained, said, visitor.looks[key], evidence)
-                takeaway.save(visitor, explained, said, image, visitor.looks[key], evidence)
-            takeaway.saving(visitor)
+                takeaway.save(visitor, explained, said, image, visitor.looks[key], evidence, save)
+            takeaway.saving(visitor, save)
 
     drawn()
 

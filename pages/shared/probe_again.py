@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 import xai_core as xai
-from pages.shared import errors, probe_link, probe_pictures, samples, state, targets
+from pages.shared import errors, probe_boxes, probe_link, probe_pictures, samples, state, targets
 from pages.shared.answers import some
 from pages.shared.errors import plain
 from pages.shared.probe_form import Asked
@@ -40,6 +40,8 @@ def begin(visitor: Session, record: Finding) -> None:
         source = _set(visitor, record.pictures)
     visitor.probing.address = probe_link.words(record, source)
     visitor.probing.again = record
+    part = str(getattr(xai.PROBES[name], "part", "")) if (name := str(record.probe["name"])) in xai.PROBES else ""
+    visitor.probing.boxes |= {probe_boxes.key_of(sha256, part): box for sha256, box in record.boxes.items()}
     if record.target is None:
         state.put(f"target {record.model.get('name', '')}", targets.FOLLOWS)
 

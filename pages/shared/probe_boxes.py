@@ -44,7 +44,7 @@ def drawn(visitor: Session, pictures: Pictures, probe: Probe) -> Mapping[str, Bo
         )
         st.caption(f"{where} {drawn}")
         return given
-    image, key = pictures.image, key_of(pictures.image, part)
+    image, key = pictures.image, key_of(pictures.image.sha256, part)
     with st.container(key="where the probe works"):
         _shown(visitor, image, pictures.cases[0], part, key)
     box = visitor.probing.boxes.get(key)
@@ -54,13 +54,13 @@ def drawn(visitor: Session, pictures: Pictures, probe: Probe) -> Mapping[str, Bo
 def _of_uploads(visitor: Session, pictures: Pictures, part: str) -> Mapping[str, Box]:
     """The boxes that were drawn in pictures that are at hand, by the sha256 of their picture."""
     images = [one.image for one in pictures.cases if not isinstance(one, Case)]
-    kept = ((image.sha256, visitor.probing.boxes.get(key_of(image, part))) for image in images)
+    kept = ((image.sha256, visitor.probing.boxes.get(key_of(image.sha256, part))) for image in images)
     return {sha256: box for sha256, box in kept if box is not None}
 
 
-def key_of(image: Image, part: str) -> str:
+def key_of(sha256: str, part: str) -> str:
     """Under which a box is kept: all parts of a face are placed in the same one."""
-    return f"{image.sha256} {PATCH if part == PATCH else 'face'}"
+    return f"{sha256} {PATCH if part == PATCH else 'face'}"
 
 
 def _shown(visitor: Session, image: Image, one: Subject | Case, part: str, key: str) -> None:

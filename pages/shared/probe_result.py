@@ -71,7 +71,7 @@ def draw(visitor: Session, found: Sequence[Probed], of: int = 1) -> None:
         with column:
             if several:
                 st.markdown(f"**{plain(one.finding.model['name'])}**")
-            _rest(visitor, one, str(place))
+            _rest(visitor, one, str(place), several)
     probe_takeaway.saving(visitor)
 
 
@@ -80,7 +80,7 @@ def _columns(beside: Sequence[object]) -> Sequence[DeltaGenerator]:
     return st.columns(len(beside), gap="large")
 
 
-def _rest(visitor: Session, probed: Probed, key: str) -> None:
+def _rest(visitor: Session, probed: Probed, key: str, several: bool) -> None:
     """The tables of a finding, and what can be done with it."""
     one = probed.finding
     tables(one, probed.names, key)
@@ -89,7 +89,7 @@ def _rest(visitor: Session, probed: Probed, key: str) -> None:
     st.caption(" · ".join(about))
     with st.container(horizontal=True, key=f"take away {key}"):
         probe_takeaway.download(one, key)
-        probe_takeaway.save(visitor, one, key)
+        probe_takeaway.save(visitor, one, key, several)
 
 
 def shown(one: Finding, key: str) -> None:

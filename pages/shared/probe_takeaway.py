@@ -38,8 +38,8 @@ def download(one: Finding, key: str) -> None:
             takeaway.button(f"{name.capitalize()} (PNG)", partial(_png, drawn), file, "image/png")
 
 
-def save(visitor: Session, one: Finding, key: str) -> None:
-    """Write a record that anybody can reopen and verify."""
+def save(visitor: Session, one: Finding, key: str, several: bool = False) -> None:
+    """Write a record that anybody can reopen and verify. Of `several` on the page, the button says whose it is."""
     kept = (
         "Keeps what was found, every number, the pictures of the strip as the model saw them, every setting and hash. "
         "Names of uploads stay out."
@@ -48,7 +48,8 @@ def save(visitor: Session, one: Finding, key: str) -> None:
     def made(wished: takeaway.Wished) -> Finding:
         return replace(one, note=wished.note, reviewer=wished.reviewer)
 
-    takeaway.save_record(visitor, made, kept, key)
+    label = f"Save record of {one.model['name']}" if several else ""
+    takeaway.save_record(visitor, made, kept, label, key)
 
 
 def _mark(one: Finding) -> str:

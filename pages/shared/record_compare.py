@@ -45,10 +45,15 @@ def compared(visitor: Session, store: Path, place: str, beside: str) -> None:
     st.header("What the models said", anchor=False)
     _predictions(said, explained)
     st.header("Attribution maps, on one scale", anchor=False)
-    mark = digest(records=[str(one.manifest["id"]) for one in records])[:16]
-    evidence = [one for record in records for one in record.evidence or [None] * len(record.explanations)]
-    viewer.maps(explained, f"records {mark}", Looks(shared=True), 0, lambda: None, evidence=evidence)
-    _difference(pairs)
+    weighed = [one for record in records for one in record.evidence or [None] * len(record.explanations)]
+    method = _method(explained, records)
+    by_it = {n: e for n, e in enumerate(explained) if viewer.label(e) == method}
+    mark = digest(records=[str(one.manifest["id"]) for one in records], method=method)[:16]
+    viewer.maps(
+        list(by_it.values()), f"records {mark}", Looks(shared=True), 0, lambda: None,
+        evidence=[weighed[n] for n in by_it],
+    )  # fmt: skip
+    _difference(pairs, method)
     st.header("What differs", anchor=False)
     rows = differences(*records)
     if not rows:
@@ -95,20 +100,24 @@ def _predictions(said: Sequence[Prediction], explained: Sequence[Explanation]) -
             st.caption("Neither record holds what its model said.")
 
 
-def _difference(pairs: Sequence[tuple[Record, str]]) -> None:
-    """Where two maps by the same method differ."""
-    (one, first), (other, second) = pairs
-    before = {viewer.label(e): named(e, first) for e in reversed(one.explanations)}
-    after = {viewer.label(e): named(e, second) for e in reversed(other.explanations)}
-    common = [label for label in reversed(before) if label in after]
-    if not common:
-        st.caption("The records have no method in common, so maps are not subtracted.")
+def _method(explained: Sequence[Explanation], records: Sequence[Record]) -> str:
+    """Choose the method whose maps are shown, by its label: values of different methods have no scale in common."""
+    labels = list(dict.fromkeys(map(viewer.label, explained)))
+    labels.sort(key=lambda label: not all(label in map(viewer.label, record.explanations) for record in records))
+    if len(labels) == 1:
+        return labels[0]
+    return str(st.selectbox("Method", labels, key=f"method of {digest(labels=labels)[:8]}"))
+
+
+def _difference(pairs: Sequence[tuple[Record, str]], method: str) -> None:
+    """Where the maps of two records by one method differ."""
+    both = [[named(e, name) for e in record.explanations if viewer.label(e) == method] for record, name in pairs]
+    if not all(both):
+        st.caption("Only one of the records has a map by this method, so nothing is subtracted.")
         return
-    label = common[0]
-    if len(common) > 1:
-        label = st.selectbox("Method", common, key="method of both")
-    height, width = one.picture.get("height"), one.picture.get("width")
-    side_by_side.difference([before[label], after[label]], (height, width) if height and width else None)
+    picture = pairs[0][0].picture
+    height, width = picture.get("height"), picture.get("width")
+    side_by_side.difference([maps[0] for maps in both], (height, width) if height and width else None)
 
 
 def differences(one: Record, other: Record) -> list[tuple[str, str, str]]:

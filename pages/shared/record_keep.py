@@ -69,4 +69,4 @@ def deleter(visitor: Session, place: str, folder: Path) -> None:
 def settled(visitor: Session) -> None:
     """What was done last."""
     if visitor.settled:
-        st.success(plain(visitor.settled), icon=":material/check:")
+        st.info(plain(visitor.settled), icon=":material/info:")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,17 @@ from xai_core.catalogue import Search
 from xai_core.chain import IMPORTED
 from xai_core.errors import RecordError
 from xai_core.records import Finding, Record, Sheet
+from xai_core.store import open_record as read_record
 
 if TYPE_CHECKING:
-    from xai_core.verification import Report
+    from xai_core.verification import Part, Report
 
 MOST_OTHERS = 100  # records of the same picture that are on offer to compare with
+GIVE: Mapping[Part, str] = {  # how what was not here to recompute can be given
+    "picture": "Drop the picture under *Recompute*.",
+    "weights": "Open the file of its weights on the page *Explain*, under *Your own weights*.",
+    "labels": "Open its weights together with the file of its labels on the page *Explain*, under *Your own weights*.",
+}
 
 
 def opened(visitor: Session, store: Path, place: str) -> None:
@@ -44,9 +50,14 @@ def opened(visitor: Session, store: Path, place: str) -> None:
     report = visitor.reports.get(place)
     if report is not None:
         record_verify.verdict(report)
-    with st.spinner("Loading the libraries (once, some seconds)"):
-        cached.load_core()
-    record = xai.open_record(folder)
+        if report.lacking:
+            again = "Then recompute it again."
+            st.info(" ".join([*(GIVE[part] for part in report.lacking), again]), icon=":material/attach_file:")
+    record = read_record(folder)
+    _heading(record, place)
+    if not isinstance(record, Sheet):  # tables need none of it, nor does the heading
+        with st.spinner("Loading the libraries (once, some seconds)"):
+            cached.load_core()
     with more:
         if not isinstance(record, Sheet):
             record_again.button(visitor, record)
@@ -55,13 +66,13 @@ def opened(visitor: Session, store: Path, place: str) -> None:
             _beside(visitor, store, place, record)
         record_keep.deleter(visitor, place, folder)
     if isinstance(record, Sheet):
-        _sheet(record, place)
+        _sheet(record)
     elif isinstance(record, Finding):
         record_verify.recompute(visitor, place, folder, record)
-        _found(record, place)
+        _found(record)
     else:
         record_verify.recompute(visitor, place, folder, record)
-        _explained(record, place, Looks.from_address(asked_for) or record_again.looks(record))
+        _explained(record, Looks.from_address(asked_for) or record_again.looks(record))
     contents(record, report)
 
 
@@ -84,6 +95,7 @@ def _beside(visitor: Session, store: Path, place: str, record: Record) -> None:
         if not chooser.open:
             return
         search, catalogue = Search(picture=record.explanations[0].image), cached.catalogue(store)
+        catalogue.refresh()
         others = {
             entry.folder.relative_to(store).as_posix(): f"{when(entry.created)} · {entry.model} · {entry.title}"
             for entry in catalogue.find(search, count=MOST_OTHERS).entries
@@ -100,18 +112,15 @@ def _beside(visitor: Session, store: Path, place: str, record: Record) -> None:
 # ---- what came out -------------------------------------------------------------------------------------------------
 
 
-def _found(record: Finding, place: str) -> None:
+def _found(record: Finding) -> None:
     from pages.shared import probe_result
 
-    _heading(xai.PROBES.build(record.probe).label, str(record.model.get("name", "unnamed")), record, place)
     probe_result.shown(record, "record")
 
 
-def _explained(record: Record, place: str, seen: Looks) -> None:
+def _explained(record: Record, seen: Looks) -> None:
     """The maps of one model or several."""
     first = record.explanations[0]
-    named = ", ".join(str(model.get("name", "unnamed")) for model in record.models)
-    _heading(str(first.target), named, record, place)
     with st.container(border=True, key="predictions"):
         if len(record.predictions) > 1:
             side_by_side.predictions(record.predictions)
@@ -131,11 +140,8 @@ def _explained(record: Record, place: str, seen: Looks) -> None:
         side_by_side.checklist(record.explanations, record.predictions, record.evidence)
 
 
-def _sheet(record: Sheet, place: str) -> None:
+def _sheet(record: Sheet) -> None:
     """Tables: what they come to, and every number."""
-    model = record.about.get("model")
-    named = str(model.get("name", "")) if isinstance(model, Mapping) else ""
-    _heading(str(record.about.get("title", KINDS[record.kind])), named, record, place)
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in record.sentences))
     for number, table in enumerate(record.tables.values()):
         title = f"{plain(table.title)} · {some(len(table.rows), 'row')}"
@@ -150,7 +156,16 @@ def _sheet(record: Sheet, place: str) -> None:
     st.caption("Tables are not recomputed: they are made of maps and decisions, which have records of their own.")
 
 
-def _heading(title: str, named: str, record: Record | Finding | Sheet, place: str) -> None:
+def _heading(record: Record | Finding | Sheet, place: str) -> None:
+    models: Sequence[Any]
+    if isinstance(record, Record):
+        title, models = str(record.explanations[0].target), record.models
+    elif isinstance(record, Finding):
+        title, models = xai.PROBES.build(record.probe).label, [record.model]
+    else:
+        title = str(record.about.get("title", KINDS[record.kind]))
+        models = record.about.get("models") or [record.about.get("model")]
+    named = ", ".join(str(one.get("name", "unnamed")) for one in models if isinstance(one, Mapping))
     st.markdown(f"## {plain(title)}" + (f" &nbsp;·&nbsp; {plain(named)}" if named else ""))
     st.caption(plain(f"Saved {when(str(record.manifest['created']))} · {place}"))
     st.caption(" · ".join([_looked(record), _link(record.manifest, place), signature(record.manifest)]))

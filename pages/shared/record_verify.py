@@ -52,6 +52,8 @@ def settle(visitor: Session) -> None:
         _tell(visitor, one)
     if (chain := visitor.checking) is not None and not chain.running:
         visitor.checking, visitor.chain = None, chain.result
+        if chain.cancelled:
+            visitor.settled = "Checking the chain was cancelled. Whether it is whole is not known."
         _tell(visitor, chain)
 
 
@@ -73,7 +75,7 @@ def verify(visitor: Session, place: str, folder: Path) -> None:
 
 def verdict(report: Report) -> None:
     """What verifying found, in the words of the report."""
-    wrong = [file for file in report.files if file.status != "intact"]
+    wrong = report.wrong
     if report.intact:
         st.success(plain(replace(report, recomputed=(), asked="")), icon=":material/verified:")
     else:
@@ -157,7 +159,7 @@ def recompute(visitor: Session, place: str, folder: Path, record: Record | Findi
 def needed(record: Record | Finding) -> list[str]:
     """The sha256 of all files that a record rests on; that of its picture first."""
     if isinstance(record, Finding):
-        return list(dict.fromkeys(record.pictures))
+        return list(dict.fromkeys([*record.pictures, *record.background]))
     return list(dict.fromkeys([record.file_sha256, *(one for e in record.explanations for one in e.background)]))
 
 
@@ -236,7 +238,11 @@ def many(visitor: Session) -> None:
 def chain(visitor: Session) -> None:
     """The state of the chain in one line, checked when that is asked."""
     if (job := visitor.checking) is not None:
-        watch.progress(job, lambda: "Checking the chain …")
+
+        def words() -> str:
+            return f"The chain: {job.done:,} of {some(job.total, 'record')} read" if job.total else "Checking the chain"
+
+        watch.progress(job, words, lambda: None, "cancel checking")
         return
     found: ChainReport | None = visitor.chain
     if found is None:
@@ -253,5 +259,5 @@ def chain(visitor: Session) -> None:
 @errors.kept
 def check_chain(visitor: Session) -> None:
     """Begin to look whether all records are there."""
-    visitor.chain, visitor.checking = None, jobs.Job(jobs.checking())
+    visitor.chain, visitor.checking, visitor.settled = None, jobs.Job(jobs.checking()), ""
     visitor.checking.wait(0.2)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import threading
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -25,6 +22,7 @@ from xai_core.decisions import (
     Kappa,
     kappa_words,
 )
+from xai_core.records import Sheet
 
 if TYPE_CHECKING:
     from xai_core.runs import Run
@@ -210,14 +208,13 @@ def _seal(visitor: Session, run: Run, reviewer: str, decided: bool) -> None:
     def seal() -> None:
         names = state.value(NAMES) is True
 
-        def work(progress: jobs.Progress, cancel: threading.Event) -> Any:
+        def made() -> Sheet:
             from xai_core.decision_record import sheet_of
 
-            sheet = sheet_of(run, names=names, reviewer=reviewer)
-            return jobs.saving(sheet, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}")(progress, cancel)
+            return sheet_of(run, names=names, reviewer=reviewer)
 
         visitor.saved = ""
-        visitor.saving = jobs.Job(work)
+        visitor.saving = jobs.Job(jobs.saving(made))
 
     with st.container(horizontal=True, vertical_alignment="center", key="seal"):
         st.button(

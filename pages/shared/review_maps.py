@@ -106,7 +106,7 @@ def take(visitor: Session, picture: str, name: str, data: bytes) -> None:
         raise PictureError(
             f"{name} is another file than the one that was audited: its sha256 differs. Choose that one."
         )
-    if why := visitor.take(xai.read_image(data, name)):
+    if why := visitor.take(xai.read_image(data, name), data):
         raise PictureError(why)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xai_core.records import Image, Prediction, Sheet
     from xai_core.score_table import Cell, Column, ScoreTable
 
+SAVE = "Save scores"  # what the button says
 BY = {False: "Rank correlation", True: "Overlap of the highest tenth"}
 _scores = st.components.v2.component(
     "second_look.scores",
@@ -263,7 +264,7 @@ def save(
         )
 
     kept = "Keeps every score, verdict and setting, what the table comes to, and the hash of every map and picture."
-    takeaway.save_record(visitor, made, kept, "scores")
+    takeaway.save_record(visitor, made, kept, SAVE, "scores")
 
 
 def _figure(found: ScoreTable, name: str, *which: int) -> bytes:

@@ -156,6 +156,7 @@ class Session:
     surveys: dict[str, Sequence[Validity]] = field(default_factory=dict)  # which methods are valid, by model
     saves: int = 0  # how many records have been saved
     saved: str = ""  # name of the record just saved
+    saved_by: str = ""  # what the button said that was pressed for it
     looks: dict[str, Looks] = field(default_factory=lambda: {"maps": Looks(), "compared": Looks(shared=True)})
     looks_given: int = 0  # how many times a record has brought its own
     mistakes: list[str] = field(default_factory=list)  # sentences that stay until they are dismissed

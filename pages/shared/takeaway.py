@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -20,9 +18,11 @@ from pages.shared.cached import digest
 from pages.shared.errors import plain
 from pages.shared.question import Looks
 from pages.shared.state import Session
+from xai_core.errors import PictureError
 from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Record, Sheet, Target
 
 LISTED = 4  # maps; of more, one is picked from a list
+GONE = "its file is no longer here. Drop it again to keep it."
 
 
 def figure_looks(explained: Sequence[Explanation], looks: Looks) -> dict[str, Any]:
@@ -170,12 +170,15 @@ def _answers(said: Prediction) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Wished:
-    """What the person says who saves: a note, their name, and which of what is private may travel with the record."""
+    """What the person says who saves: a note, their name, and what is private and may travel with the record.
+
+    That is the file of the picture, and its name, each where they chose so.
+    """
 
     note: str = ""
     reviewer: str = ""
-    picture: bool = False
-    name: bool = False
+    file: bytes | None = None
+    name: str = ""
 
 
 def save(
@@ -185,6 +188,7 @@ def save(
     image: Image,
     looks: Looks,
     evidence: Sequence[Evidence | None],
+    label: str = "",
 ) -> None:
     """Write a record of maps, with the verdicts that are there, that anybody can reopen and verify."""
 
@@ -197,50 +201,58 @@ def save(
             note=wished.note,
             evidence=tuple(evidence),
             reviewer=wished.reviewer,
-            name=image.name if wished.name else "",
-            upload=_file(visitor, image) if wished.picture else None,
+            name=wished.name,
+            upload=wished.file,
         )
 
     kept = "Keeps the maps, what the model saw, verdicts, every setting and hash."
-    save_record(visitor, made, kept, image=image)
+    save_record(visitor, made, kept, label, image=image)
 
 
-def _file(visitor: Session, image: Image) -> bytes | None:
-    """The bytes of a picture as they came; None where they are no longer here."""
+def file_of(visitor: Session, image: Image) -> bytes:
+    """The bytes of a picture as they came. Raises PictureError where they are no longer here."""
     sha256, _ = state.place(image)
     if (sample := samples.by_hash(sha256)) is not None:
         return samples.samples()[sample].path.read_bytes()
-    return visitor.files.get(sha256)
+    if sha256 not in visitor.files:
+        raise PictureError(f"The picture was not kept, and nothing was saved: {GONE}")
+    return visitor.files[sha256]
 
 
 def save_record(
     visitor: Session,
     made: Callable[[Wished], Record | Finding | Sheet],
     kept: str,
+    label: str = "",
     which: str = "",
     image: Image | None = None,
 ) -> None:
-    """Write what `made` makes of what the person wishes. `kept` says what that keeps; `which` tells one of several.
+    """Write what `made` makes of what the person wishes; it is called in a thread, and reads nothing of the session.
 
-    `image` may travel with it, and its name, each only where the person says so.
+    `kept` says what that keeps. Where a page has several buttons that save, `label` is what this one says, and `which`
+    tells it from the rest. `image` may travel with it, and its name, each only where the person says so.
     """
     key = f"{visitor.saves} {which}".strip()
+    private = f"{key} {image.sha256[:16] if image else ''}"  # a tick is about one picture, and no other
 
     @errors.kept
     def write() -> None:
         visitor.reviewer = str(state.value(f"name {key}") or "").strip()
-        ticked = [state.value(f"{part} {key}") is True for part in ("keep picture", "keep name")]
-        record = made(Wished(str(state.value(f"note {key}") or "").strip(), visitor.reviewer, *ticked))
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        visitor.saved, visitor.saves = "", visitor.saves + 1
-        visitor.saving = jobs.Job(jobs.saving(record, name))
+        wished = Wished(
+            str(state.value(f"note {key}") or "").strip(),
+            visitor.reviewer,
+            file_of(visitor, image) if image is not None and state.value(f"keep picture {private}") is True else None,
+            image.name if image is not None and state.value(f"keep name {private}") is True else "",
+        )
+        visitor.saved, visitor.saved_by, visitor.saves = "", label, visitor.saves + 1
+        visitor.saving = jobs.Job(jobs.saving(partial(made, wished)))
 
-    with st.popover("Save record", icon=":material/save:", type="primary", key=f"save record {key}"):
+    with st.popover(plain(label or "Save record"), icon=":material/save:", type="primary", key=f"save record {key}"):
         st.text_area("Note (optional)", key=f"note {key}", max_chars=2000, height=90)
         state.start_with(f"name {key}", visitor.reviewer)
         st.text_input("Your name (optional)", key=f"name {key}", max_chars=100, help="Who looked, as the record says.")
         if image is not None:
-            _private(visitor, image, key)
+            _private(visitor, image, private)
         st.caption(kept)
         disabled = visitor.saving is not None
         st.button("Save", key=f"save {which}".strip(), type="primary", on_click=write, disabled=disabled)
@@ -250,31 +262,38 @@ def _private(visitor: Session, image: Image, key: str) -> None:
     """Two ticks, both off: what may be about a person stays out unless somebody says otherwise."""
     sha256, _ = state.place(image)
     here = sha256 in visitor.files or samples.by_hash(sha256) is not None
-    st.checkbox(
+    ticked = st.checkbox(
         "Keep the picture itself",
         key=f"keep picture {key}",
         disabled=not here,
-        help="The file as it was given, with all that is in it: a DICOM may name its patient. With it, anybody can "
-        "recompute the record." + ("" if here else " The file is no longer here: drop it again to keep it."),
+        help="The file as it was given, with all that is in it. With it, anybody can recompute the record."
+        + ("" if here else f" But {GONE}"),
     )
+    if ticked and image.source.get("format") == "DICOM":
+        st.warning(
+            "All of the DICOM file travels with the record: its header may name the patient.",
+            icon=":material/privacy_tip:",
+        )
     st.checkbox(
         "Keep its name", key=f"keep name {key}", disabled=not image.name, help=plain(image.name or "It has none.")
     )
 
 
-def saving(visitor: Session) -> None:
-    """How saving goes, and where the record is."""
-    job = visitor.saving
+def saving(visitor: Session, label: str = "") -> None:
+    """How saving goes, and where the record is. With `label`, only what the button that says so has begun."""
+    job, own = visitor.saving, label in ("", visitor.saved_by)
     if job is not None:
-        job.wait(0.1)
+        if own:
+            job.wait(0.1)
         if job.running:
-            watch.progress(job, lambda: "Saving the record …")
+            if own:
+                watch.progress(job, lambda: "Saving the record …")
             return
         visitor.saving, visitor.saved = None, job.result or ""
         if job.problem:
             visitor.say(job.problem)
         st.rerun()
-    if visitor.saved:
+    if visitor.saved and own:
         with st.container(horizontal=True, vertical_alignment="center", key="saved"):
             st.success(f"Saved as {plain(visitor.saved)}", icon=":material/check:")
             if page := visitor.menu.get("manifests"):

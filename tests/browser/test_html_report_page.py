@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,29 @@ from xai_core.manifest import save
 
 pytestmark = pytest.mark.browser
 NARROW, WIDE = 400, 1440
-MOST_PAGES = {"audit": 16, "probe": 11}
+MOST_PAGES = {"audit": 16, "probe": 11, "both": 26}
 
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """An audit of hostile names with decisions, and what a probe found."""
+    """An audit of hostile names with decisions, what a probe found, and both in one report."""
     folder = tmp_path_factory.mktemp("reports")
     facts = facts_of(("demo-xray", NAME))
     facts["data"]["name"] = NAME
     run = written(folder / "run", facts)
     Decisions(run).decide(NAME, "0" * 64, NAME, reason="1", note=NAME)
     probe = save(dose_finding(), folder / "probe")
-    return {"audit": write_report(run, folder / "audit.html"), "probe": write_report(probe, folder / "probe.html")}
+    weights = json.loads((run / "manifest.json").read_text())["models"][1]["identity"]["weights_sha256"]
+    found = replace(dose_finding(), model={"name": NAME, "weights_sha256": weights}, sentences=(NAME,))
+    named = [save(found, folder / f"{NAME.replace('/', '')} {place}") for place in range(2)]
+    return {
+        "audit": write_report(run, folder / "audit.html"),
+        "probe": write_report(probe, folder / "probe.html"),
+        "both": write_report(run, folder / "both.html", named),
+    }
 
 
-@pytest.mark.parametrize("of", ["audit", "probe"])
+@pytest.mark.parametrize("of", ["audit", "probe", "both"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(
     of: str, scheme: str, reports: dict[str, Path], visit: Callable[..., Any], tmp_path: Path
@@ -49,7 +57,7 @@ def test_axe_finds_nothing_serious(
     assert [one["id"] for one in found] == []
 
 
-@pytest.mark.parametrize("of", ["audit", "probe"])
+@pytest.mark.parametrize("of", ["audit", "probe", "both"])
 def test_no_request_leaves_and_the_page_needs_no_script(
     of: str, reports: dict[str, Path], visit: Callable[..., Any]
 ) -> None:
@@ -64,7 +72,7 @@ def test_no_request_leaves_and_the_page_needs_no_script(
     assert page.evaluate(whole)
 
 
-@pytest.mark.parametrize("of", ["audit", "probe"])
+@pytest.mark.parametrize("of", ["audit", "probe", "both"])
 def test_a_narrow_screen_scrolls_tables_and_not_the_page(
     of: str, reports: dict[str, Path], visit: Callable[..., Any]
 ) -> None:
@@ -102,7 +110,7 @@ def test_it_has_landmarks_and_a_way_from_the_keyboard(reports: dict[str, Path], 
     assert page.locator("tr:target").inner_text().startswith("finding.json")
 
 
-@pytest.mark.parametrize("of", ["audit", "probe"])
+@pytest.mark.parametrize("of", ["audit", "probe", "both"])
 def test_it_prints_to_the_expected_pages_of_a4(of: str, reports: dict[str, Path], visit: Callable[..., Any]) -> None:
     page = visit()
     page.goto(reports[of].as_uri())

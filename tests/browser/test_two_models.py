@@ -98,10 +98,11 @@ def test_uploads_are_stepped_through_by_keys(server, visit):
     page = opened(server, visit(), MARKED)
     files = [ROOT / "assets" / "samples" / f"xray_{name}_1.png" for name in ("normal", "comminuted_fracture")]
     page.locator("input[type=file]").first.set_input_files(files)
-    expect(page.get_by_text("1 of 2")).to_be_visible()
+    expect(page.get_by_text("1 of 2", exact=True)).to_be_visible()  # and not "1 of 2 maps"
+    expect(page.get_by_role("button", name="Next")).to_be_visible()
     expect(page.get_by_role("heading", name=re.compile("^They differ:.? demo-xray says normal"))).to_be_visible()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_text("2 of 2")).to_be_visible()
+    expect(page.get_by_text("2 of 2", exact=True)).to_be_visible()
     expect(page.get_by_role("heading", name=re.compile("^Both agree:.? comminuted fracture"))).to_be_visible()
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("heading", name=re.compile("^They differ:.? demo-xray says normal"))).to_be_visible()

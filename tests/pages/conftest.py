@@ -44,6 +44,12 @@ def png(shade: int = 0, side: int = 64, texture: bool = False) -> bytes:
     return out.getvalue()
 
 
+def buttons_that_save(app: AppTest) -> list[str]:
+    """What they say, in the order of the page."""
+    labels = [str(one.proto.popover.label) for one in app.get("popover")]
+    return [label.replace("\\", "") for label in labels if label.startswith("Save")]
+
+
 def drop(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
     """Drop files onto the page."""
     app.file_uploader[0].set_value([(name, content, "image/png") for name, content in files])

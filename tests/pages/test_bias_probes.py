@@ -21,7 +21,7 @@ from pages.shared import probe_result, probe_takeaway, samples
 from pages.shared.question import Network, Question
 from pages.shared.state import Probed
 from tests import findings_made
-from tests.pages.conftest import Opener, _opener, drop, png, settled, words
+from tests.pages.conftest import Opener, _opener, buttons_that_save, drop, png, settled, words
 from xai_core.records import Finding, Table
 from xai_core.registry import settings
 from xai_core.spreadsheet import csv_text
@@ -164,6 +164,7 @@ def test_two_models_stand_side_by_side_and_the_same_one_twice_is_refused(probes:
     app = probes(sample=SAMPLE, model=["demo-xray", "demo-xray-shortcut"], probe="brightness", **{"probe.steps": "2"})
     app = probe(app)
     assert [one.value for one in app.subheader] == ["demo\\-xray", "demo\\-xray\\-shortcut"]
+    assert buttons_that_save(app) == ["Save record of demo-xray", "Save record of demo-xray-shortcut"]
     assert not app.exception
 
 
@@ -421,8 +422,10 @@ def test_a_record_is_asked_again_with_its_class_and_its_pictures_where_they_are_
     store.mkdir()
     samples_of = {one.key: hashlib.sha256(one.path.read_bytes()).hexdigest() for one in samples.samples().values()}
     shown = [sha256 for key, sha256 in samples_of.items() if samples.samples()[key].family == "xray"]
-    app = asked_again(store, shown, target=xai.Target(2, "comminuted fracture"), seed=3)
+    boxes = {shown[0]: (1.0, 2.0, 30.0, 40.0)}
+    app = asked_again(store, shown, target=xai.Target(2, "comminuted fracture"), seed=3, boxes=boxes)
     assert not app.error, words(app)
+    assert app.session_state["session"].probing.boxes == {f"{shown[0]} face": boxes[shown[0]]}
     assert app.radio(key="probed pictures").value == "set"
     assert app.selectbox(key="probe family").value == "xray"
     assert app.selectbox(key="target demo-xray").value == 2
@@ -706,6 +709,7 @@ def test_a_finding_is_saved_as_a_record_that_verifies_and_never_holds_a_name(pro
     )
     app = probe(app)
     app.text_area(key="note 0 0").set_value("seen twice").run()
+    assert buttons_that_save(app) == ["Save record"]
     app = click(app, "save 0")
     saved = app.session_state["session"].saved
     assert saved, words(app)

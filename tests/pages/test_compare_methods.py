@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +18,12 @@ import xai_core as xai
 from pages.shared import jobs, metric_menu, score_panels, takeaway, viewer
 from pages.shared.question import Looks, Question
 from pages.shared.state import Session
-from tests.pages.conftest import ROOT, Opener, drop, drop_mask, png, settled, words
+from tests.pages.conftest import ROOT, Opener, buttons_that_save, drop, drop_mask, png, settled, words
 from xai_core import charts
 from xai_core.errors import SettingError
 from xai_core.records import Check, Evidence, Explanation, Passes, Target
 from xai_core.score_table import Cell, ScoreTable
+from xai_core.store import AUDITS
 from xai_core.truth import truth_beside
 
 XRAY = {"sample": "xray_simple_fracture_1", "model": "demo-xray"}
@@ -140,11 +143,46 @@ def test_the_table_is_saved_as_a_record_with_what_was_asked(compare: Opener, sto
     assert [row["value"] for row in sheet.tables["scores"].lines()] == [
         across[0].value for per_metric in found.found for across in per_metric
     ]
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", folder.name)
     [picture] = sheet.tables["pictures"].lines()
     assert picture["image_sha256"] == xai.read_image(SAMPLES / f"{XRAY['sample']}.png").sha256
     assert picture["predicted"] == "simple fracture"
     assert picture["mask_sha256"]
     assert {"summary.md", "ranking.png", "scores.parquet"} < set(sheet.attached)
+
+
+def test_the_two_buttons_that_save_say_what_each_saves(compare: Opener, store: Path):
+    app = compare(**XRAY, **TWO, metric="sparseness")
+    assert buttons_that_save(app) == ["Save maps", "Save scores"]
+    app.button(key="save").click()
+    settled(app)
+    [folder] = [one.parent for one in store.glob("*/manifest.json")]
+    assert len(xai.open_record(folder).explanations) == len(TWO["method"]) + len(CONTROLS)
+    order = [element.value for element in app.main if element.type in ("success", "header")]
+    assert [value.replace("\\", "") for value in order[1:3]] == [f"Saved as {folder.name}", "Scores"]
+    app.button(key="save scores").click()
+    settled(app)
+    order = [element.value.partition(" as ")[0] for element in app.main if element.type in ("success", "header")]
+    assert order[1:3] == ["Scores", "Saved"]  # each is said beside its button
+
+
+def test_a_table_that_cannot_be_made_into_a_record_leaves_nothing_in_the_store(
+    compare: Opener, store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    where = []
+
+    def refuse(*_, **__):
+        where.append(threading.current_thread().name)
+        raise SettingError("The table has no rows. Score a map.")
+
+    monkeypatch.setattr("xai_core.score_record.sheet_of", refuse)
+    app = compare(**XRAY, **TWO, metric="sparseness")
+    app.button(key="save scores").click()
+    settled(app)
+    assert where == ["second-look-job"]  # what takes seconds is not done in the click
+    assert [one.value for one in app.error] == ["The table has no rows. Score a map."]
+    assert "Saved as" not in words(app)
+    assert {path.name for path in store.iterdir()} <= {AUDITS}
 
 
 def test_without_a_method_there_is_nothing_to_compare(compare: Opener):

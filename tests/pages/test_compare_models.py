@@ -13,7 +13,7 @@ import xai_core as xai
 from pages.shared import cached
 from pages.shared.question import Network, Question
 from tests import real_networks
-from tests.pages.conftest import Opener, png, settled, words
+from tests.pages.conftest import Opener, buttons_that_save, png, settled, words
 from xai_core.models import Model
 from xai_core.store import AUDITS
 
@@ -168,6 +168,7 @@ def test_models_with_other_labels_are_matched_by_name_and_unmatched_ones_said(
 
 def test_a_comparison_is_saved_listed_and_opened_again(rivals: Opener, manifests: Opener, store: Path) -> None:
     app = rivals(sample=MARKED, model=PAIR, layer=["layer3", ""])
+    assert buttons_that_save(app) == ["Save record"]
     app.text_area[0].set_value("two models")
     app.button(key="save").click()
     settled(app)

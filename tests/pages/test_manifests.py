@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 import xai_core as xai
-from tests.pages.conftest import Opener, _opener, settled, words
+from tests.pages.conftest import Opener, _opener, buttons_that_save, settled, words
 from xai_core.records import Record
 from xai_core.store import AUDITS
 
@@ -164,12 +165,14 @@ def test_a_record_about_an_upload_asks_for_the_picture(explain: Opener):
 
 def test_what_is_saved_on_the_page_can_be_opened_and_verified(explain: Opener, store: Path):
     app = explain(sample="xray_normal_1", model="demo-xray", method="grad_cam")
+    assert buttons_that_save(app) == ["Save record"]
     app.text_area(key="note 0").set_value("from the page")
     app.button(key="save").click()
     settled(app)
     [folder] = [path for path in store.iterdir() if path.name != AUDITS]
     assert xai.verify(folder).ok
     assert xai.open_record(folder).note == "from the page"
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", folder.name)
     assert "Saved as" in app.success[0].value
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +17,15 @@ from streamlit.testing.v1 import AppTest
 
 import xai_core as xai
 from pages import manifests as manifests_page
-from pages.shared import cached, jobs, record_compare, record_verify, state
+from pages.shared import cached, jobs, record_compare, record_verify, state, takeaway, viewer
 from pages.shared.state import Session
 from tests.conftest import ROOT
 from tests.pages.conftest import Opener, drop, png, settled, words
 from tests.records_made import saved, written
+from tests.test_images import dicom
 from xai_core import chain, seal
 from xai_core.errors import ModelError
-from xai_core.records import Check, Evidence, Passes, Record
+from xai_core.records import Check, Evidence, Explanation, Passes, Record, Sheet, Table
 from xai_core.store import zip_record
 
 SAMPLES = ROOT / "assets" / "samples"
@@ -52,6 +56,14 @@ def put(record: Record, store: Path, name: str) -> Path:
 def uploader(app: AppTest, label: str):
     [found] = [one for one in app.file_uploader if one.label.startswith(label)]
     return found
+
+
+def tick(app: AppTest, label: str) -> AppTest:
+    """Tick what is off."""
+    [box] = [one for one in app.checkbox if one.label == label]
+    assert not box.value
+    box.check()
+    return settled(app)
 
 
 def reopened(store: Path) -> list[Record]:
@@ -148,6 +160,37 @@ def test_the_chain_is_checked_when_that_is_asked(manifests: Opener, store: Path)
     assert "Number 2 is missing" in said
 
 
+def test_checking_the_chain_says_how_far_it_is_and_can_be_cancelled(
+    manifests: Opener, store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store.mkdir()
+    for name in ("first", "second", "third"):
+        saved(store, name)
+    real = chain.read_manifest
+    held = threading.Event()
+
+    def waits(folder: Path) -> Any:
+        if folder.name != "first":
+            held.wait(60)
+        return real(folder)
+
+    monkeypatch.setattr(chain, "read_manifest", waits)
+    app = manifests()
+    app.button(key="check the chain").click().run()
+    assert app.button(key="check the chain").disabled
+    [bar] = app.get("progress")
+    assert (bar.proto.text, bar.proto.value) == ("The chain: 1 of 3 records read", 33)
+    app.button(key="cancel checking").click().run()
+    held.set()
+    said = words(settled(app))
+    assert "Checking the chain was cancelled. Whether it is whole is not known." in said
+    assert "Unbroken" not in said
+    app.button(key="check the chain").click()
+    said = words(settled(app))
+    assert "Unbroken: each of 3 records" in said
+    assert "cancelled" not in said
+
+
 def test_verifying_many_can_be_cancelled_and_keeps_what_it_found(store: Path):
     store.mkdir()
     folders = {name: saved(store, name) for name in ("one", "two", "three")}
@@ -212,8 +255,8 @@ def test_nothing_private_is_kept_unless_it_is_ticked_and_verdicts_are(
 
     assert app.text_input(key="name 1").value == "Ada B."  # asked once
     assert [box.value for box in app.checkbox if str(box.key).startswith("keep ")] == [False, False]
-    app.checkbox(key="keep picture 1").check()
-    app.checkbox(key="keep name 1").check()
+    tick(app, "Keep the picture itself")
+    tick(app, "Keep its name")
     app.button(key="save").click()
     settled(app)
     _, record = reopened(store)
@@ -223,12 +266,61 @@ def test_nothing_private_is_kept_unless_it_is_ticked_and_verdicts_are(
 
 def test_a_name_is_never_invented_and_a_sample_can_travel(explain: Opener, store: Path):
     app = explain(sample="xray_normal_1", model="demo-xray", method="grad_cam")
-    app.checkbox(key="keep picture 0").check()
+    tick(app, "Keep the picture itself")
+    assert "travels with the record" not in words(app)
     app.button(key="save").click()
     settled(app)
     [record] = reopened(store)
     assert record.reviewer == ""
     assert record.upload == (SAMPLES / "xray_normal_1.png").read_bytes()
+
+
+def test_who_keeps_a_dicom_file_is_told_first_that_its_header_may_name_the_patient(explain: Opener, store: Path):
+    scan = dicom(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64), PatientName="Miller^Mary")
+    app = drop(explain(model="demo-xray", method="grad_cam"), ("scan.dcm", scan))
+    assert "travels with the record" not in words(app)
+    tick(app, "Keep the picture itself")
+    [warning] = [one.value for one in app.warning if "travels" in one.value]
+    assert "its header may name the patient" in warning
+    app.button(key="save").click()
+    app = settled(app)
+    [record] = reopened(store)
+    assert record.upload == scan
+    tick(app, "Keep the picture itself")
+    app = drop(app, ("other.png", png(7, texture=True)))
+    assert "travels with the record" not in words(app)
+    assert [box.value for box in app.checkbox if str(box.key).startswith("keep ")] == [False, False]
+
+
+def test_a_picture_that_is_gone_when_it_is_to_be_kept_is_said_and_nothing_is_saved(explain: Opener, store: Path):
+    app = drop(explain(model="demo-xray", method="grad_cam"), ("one.png", png(7, texture=True)))
+    tick(app, "Keep the picture itself")
+    app.session_state["session"].files.clear()
+    app.button(key="save").click()
+    assert "nothing was saved" in settled(app).error[0].value
+    assert not reopened(store)
+
+
+def test_what_is_saved_is_settled_by_the_click_and_made_in_a_thread(
+    explain: Opener, store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    where, real = [], takeaway.figure_looks
+
+    def looks(explained, looks):
+        where.append(threading.current_thread().name)
+        if where[-1] == "second-look-job":
+            visitor.files.clear()  # whoever drops the picture meanwhile does not change what was asked for
+        return real(explained, looks)
+
+    app = drop(explain(model="demo-xray", method="grad_cam"), ("one.png", png(7, texture=True)))
+    visitor = app.session_state["session"]
+    tick(app, "Keep the picture itself")
+    monkeypatch.setattr(takeaway, "figure_looks", looks)
+    app.button(key="save").click()
+    app = settled(app)
+    assert not app.error
+    assert where.count("second-look-job") == 1
+    assert [record.upload for record in reopened(store)] == [png(7, texture=True)]
 
 
 def test_a_store_that_cannot_be_written_says_so_and_the_page_stays(
@@ -354,7 +446,35 @@ def test_a_record_whose_model_is_not_here_opens_and_says_so(manifests: Opener, s
     said = recomputed(app)
     assert said.count("? cannot be recomputed") == 3
     assert "came from a file" in said
+    assert "Open the file of its weights on the page Explain, under Your own weights" in said.replace("*", "")
+    assert "--model-checkpoint" not in said
     assert "✓ recomputed equal" not in said
+
+
+def test_tables_of_several_models_name_all_of_them(manifests: Opener, store: Path):
+    store.mkdir()
+    about = {"title": "Decisions on first", "models": [{"name": "demo-xray"}, {"name": "b*"}]}
+    table = Table("Decisions", {"picture": "Picture"}, (("abc",),))
+    xai.save(Sheet("decisions", about, ("One.",), {"decisions": table}), store / "first")
+    [heading] = [one.value for one in manifests(record="first").markdown if one.value.startswith("## ")]
+    assert heading.replace("\\", "").endswith("Decisions on first &nbsp;·&nbsp; demo-xray, b*")
+
+
+def test_a_heading_does_not_wait_for_the_libraries_and_tables_need_none(
+    manifests: Opener, store: Path, made: Record, monkeypatch: pytest.MonkeyPatch
+):
+    def never() -> None:
+        raise ModelError("They are not loaded yet.")
+
+    monkeypatch.setattr(cached, "load_core", never)
+    put(made, store, "maps")
+    saved(store, "tables")
+    app = manifests(record="maps")
+    assert "simple fracture &nbsp;·&nbsp; demo-xray" in words(app)
+    assert [one.value for one in app.error] == ["They are not loaded yet."]
+    app = manifests(record="tables")
+    assert not app.error
+    assert len(app.dataframe) == 1
 
 
 def test_the_picture_is_asked_for_by_its_hash(manifests: Opener, store: Path, of_upload: Record):
@@ -411,7 +531,16 @@ def test_a_network_that_is_too_large_for_the_page_is_not_loaded_for_a_record(mon
 # ---- two records ---------------------------------------------------------------------------------------------------
 
 
-def test_two_records_of_one_picture_stand_side_by_side(manifests: Opener, store: Path, made: Record):
+def test_two_records_of_one_picture_stand_side_by_side(
+    manifests: Opener, store: Path, made: Record, monkeypatch: pytest.MonkeyPatch
+):
+    drawn, real = list[list[str]](), viewer.maps
+
+    def draws(maps: Sequence[Explanation], *rest: Any, **more: Any) -> None:
+        drawn.append([f"{one.model['name'].partition(',')[0]} {one.method['name']}" for one in maps])
+        real(maps, *rest, **more)
+
+    monkeypatch.setattr(viewer, "maps", draws)
     put(made, store, "march")
     model, image = xai.load_model("demo-xray-shortcut"), xai.read_image(SAMPLES / "xray_simple_fracture_1.png")
     map_of_other = xai.explain(model, image, {"name": "grad_cam", "layer": "layer3"}, seed=5)
@@ -426,6 +555,15 @@ def test_two_records_of_one_picture_stand_side_by_side(manifests: Opener, store:
     assert table["Grad-CAM: seed"] == ("0", "5")
     assert table["reviewer"] == ("Ada *B.*", "–")
     assert all(before != after for before, after in table.values())
+    [method] = [one for one in app.selectbox if one.label == "Method"]
+    assert method.options == ["Grad-CAM", "Saliency"]  # the one that both have comes first
+    assert "Where they differ" in words(app)
+    assert "Only one of the records has a map by this method" not in words(app)
+    app = method.select("Saliency").run()
+    assert "Only one of the records has a map by this method, so nothing is subtracted." in words(app)
+    assert "Where they differ" not in words(app)
+    assert drawn[0] == ["demo-xray grad_cam", "demo-xray-shortcut grad_cam"]  # on one scale, so by one method
+    assert drawn[-1] == ["demo-xray saliency"]
 
 
 def test_a_record_does_not_differ_from_itself(made: Record, store: Path):

@@ -12,10 +12,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import xai_core as xai
-from pages.shared import review_filters, review_list, review_maps, samples
+from pages.shared import review_filters, review_list, review_maps, samples, takeaway
 from pages.shared.review_cases import Cases
 from pages.shared.review_view import View
-from tests.pages.conftest import _opener, settled, words
+from tests.pages.conftest import ROOT, _opener, settled, words
 from tests.small_run import FILES, WRONG, write_run
 from xai_core import units
 from xai_core.decisions import Decisions
@@ -306,6 +306,10 @@ def test_a_picture_that_is_nowhere_is_asked_for_and_another_is_refused(review, m
     visitor = app.session_state["session"]
     with pytest.raises(PictureError, match="another file"):
         review_maps.take(visitor, pictures[FILES[0]], "x.png", b"nothing")
+    content = (ROOT / "assets" / "samples" / FILES[0]).read_bytes()
+    review_maps.take(visitor, pictures[FILES[0]], FILES[0], content)
+    assert visitor.chosen == pictures[FILES[0]]
+    assert takeaway.file_of(visitor, visitor.pictures[visitor.chosen]) == content  # so that a record can keep it
 
 
 def test_neighbours_have_the_same_confusion(cases, pictures):

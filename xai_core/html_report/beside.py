@@ -1,6 +1,6 @@
-"""What lives on beside a finished audit and no manifest covers: the verdict of a gate, decisions, drift.
+"""What no manifest covers: the verdict of a gate and decisions, which live on beside a finished audit, and drift.
 
-Each is read if it is there, with the hash that it had, and said to be unsealed.
+Each is read with the hash that it had, and said to be unsealed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 from xai_core.decisions import FILE as DECISIONS
 from xai_core.decisions import Decision, Decisions, Kappa
 from xai_core.errors import RecordError
-from xai_core.finding_files import tables_of
+from xai_core.finding_files import sentences_of, tables_of
 from xai_core.html_report.blocks import (
+    FEW_ROWS,
     MOST_ROWS,
     SHARE,
     Block,
@@ -29,6 +30,7 @@ from xai_core.html_report.blocks import (
     Points,
     Said,
     counted,
+    entitled,
     grid_of,
     joined,
     told,
@@ -36,7 +38,7 @@ from xai_core.html_report.blocks import (
 from xai_core.html_report.source import Source
 
 GATE = "gate.md"
-DRIFT = ("drift.json", "drift/drift.json")
+DRIFT = "drift.json"
 _FLAGS = {None: "", True: "flagged", False: "not flagged"}
 _CELL = re.compile(r"(?<!\\)\|")
 
@@ -163,29 +165,47 @@ def _listed(latest: Sequence[Decision], rows_in_all: int) -> Iterator[Block]:
 # ---- drift -----------------------------------------------------------------------------------------------------------
 
 
-def drift(source: Source) -> Part:
-    """How the run differs from an earlier one over the same pictures."""
-    name = next((one for one in DRIFT if (source.folder / one).is_file()), "")
-    content = source.found(name) if name else None
-    if content is None:
-        return Part(untested=("Drift: this audit was not compared with an earlier version of the models.",))
+@dataclass(frozen=True)
+class Drifted:
+    """A comparison with an earlier run: sentences and limits by model, the later weights of each, and its tables.
+
+    `name` is what the report calls its folder, `file` its file.
+    """
+
+    name: str
+    file: str
+    models: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    weights: tuple[str, ...]
+    grids: tuple[Grid, ...]
+
+
+def drifted(content: bytes, name: str, file: str) -> Drifted | None:
+    """What a file of `drift` holds, or None where it is no comparison of two runs."""
     try:
         said = json.loads(content)
-        models = [(list(map(str, one["sentences"])), list(map(str, one["limits"])), one["weights_sha256"])
-                  for one in said["models"]]  # fmt: skip
-        tables = tables_of(said["tables"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return Part(blocks=(Said(f"{name} is no comparison of two runs, so it was not used.", (), "alarm"),))
-    own = {str(one["identity"].get("weights_sha256")) for one in source.manifest["models"]}
-    if not all(_later(weights) in own for *_, weights in models):
-        return Part(blocks=(Said(f"{name} is of other weights than this audit, so it was not used.", (), "alarm"),))
-    blocks: list[Block] = [Heading("Compared with an earlier run")]
-    for sentences, limits, _ in models:
-        blocks += [Points((*sentences, *limits), (name,))]
-    blocks += [grid_of(one, (name,)) for one in tables.values()]
-    first = tuple(Said(sentences[0], (name,)) for sentences, *_ in models if sentences)
+        models = said["models"]
+        return Drifted(
+            name,
+            file,
+            tuple((sentences_of(one["sentences"]), sentences_of(one["limits"])) for one in models),
+            tuple(str(one["weights_sha256"][-1]) for one in models),
+            tuple(entitled(grid_of(one, (file,), FEW_ROWS), name) for one in tables_of(said["tables"]).values()),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return None
+
+
+def drift(found: Sequence[Drifted]) -> Part:
+    """How a run differs from earlier ones over the same pictures."""
+    if not found:
+        return Part(untested=("Drift: this audit was not compared with an earlier version of the models.",))
+    blocks: list[Block] = []
+    for one in found:
+        blocks += [
+            Heading(told("Compared with an earlier run, from {name}", name=one.name)),
+            Said("Written by `drift`. It is not sealed: whoever can write there can change it.", (one.file,)),
+        ]
+        blocks += [Points((*sentences, *limits), (one.file,)) for sentences, limits in one.models]
+        blocks += one.grids
+    first = tuple(Said(sentences[0], (one.file,)) for one in found for sentences, _ in one.models if sentences)
     return Part(first, blocks)
-
-
-def _later(weights: Any) -> str:
-    return str(weights[-1]) if isinstance(weights, list) and weights else ""

@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
@@ -20,8 +20,10 @@ from xai_core.methods import METHODS
 from xai_core.records import Table
 from xai_core.registry import Registry
 from xai_core.score_table import number
+from xai_core.seal import DIGEST
 
 MOST_ROWS = 200  # of one table on the page; its file has them all
+FEW_ROWS = 24  # of a table that stands beside an audit
 JOINERS = "\u200c\u200d\u00ad"  # that scripts and emoji need: no harm in them
 UNDEFINED = "–"
 SHARE = "%"  # the unit of a number from 0 to 1 that people read in percent
@@ -135,6 +137,8 @@ Block = Said | Points | Heading | Facts | Grid | Figure
 
 def visible(text: str) -> str:
     """`text` with what has no shape, or turns the direction of reading, spelt as its code."""
+    if text.isprintable():  # the addresses of pictures are millions of letters long
+        return text
     return "".join(
         one
         if one in "\n\t" or one in JOINERS or unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -163,7 +167,7 @@ def _breakable(text: str) -> Markup:
     return Markup("").join(pieces)
 
 
-def told(sentence: str, **outside: object) -> Markup:
+def told(sentence: str, /, **outside: object) -> Markup:
     """Our own `sentence` with `{names}` filled by what comes from outside."""
     return Markup(sentence).format(**{name: isolated(one) for name, one in outside.items()})
 
@@ -197,19 +201,19 @@ def mean_cells(found: Mapping[str, Any], unit: str = "") -> tuple[Number, Interv
 MEAN_HEADS = (Head("95 % interval", True), Head("n", True))
 
 
-def grid_of(table: Table, source: Sources) -> Grid:
-    """A table of a record; a value and the two ends of its interval become two columns."""
+def grid_of(table: Table, source: Sources, most: int = MOST_ROWS) -> Grid:
+    """The first `most` rows of a record's table; a value and the two ends of its interval become two columns."""
     names = list(table.words)
     ends = {name for name in names if name.endswith(("_low", "_high")) and _stem(name) in names}
     paired = {name for name in names if {f"{name}_low", f"{name}_high"} <= ends}
     kept = [name for name in names if name not in ends or _stem(name) not in paired]
     rows = []
-    for line in table.lines()[:MOST_ROWS]:
+    for line in table.lines()[:most]:
         cells: list[Any] = []
         for name in kept:
             cells.append(named(line[name], METHODS) if name == "method" else cell(line[name]))
             if name in paired:
-                cells.append(Interval(line[f"{name}_low"], line[f"{name}_high"], why=UNDEFINED))
+                cells.append(Interval(_end(line[f"{name}_low"]), _end(line[f"{name}_high"]), why=UNDEFINED))
         rows.append(tuple(cells))
     heads = []
     for name in kept:
@@ -217,20 +221,32 @@ def grid_of(table: Table, source: Sources) -> Grid:
         heads.append(Head(table.words[name], bool(values) and all(_is_number(row[name]) for row in values)))
         if name in paired:
             heads.append(Head(f"{table.words[name]}: interval", True))
-    return Grid(table.title, tuple(heads), tuple(rows), source, max(0, len(table.rows) - MOST_ROWS))
+    return Grid(table.title, tuple(heads), tuple(rows), source, max(0, len(table.rows) - most))
+
+
+def entitled(grid: Grid, whose: str) -> Grid:
+    """A table whose title says which record it is of, so that no two on a page are called the same."""
+    return replace(grid, title=told("{title} ({whose})", title=grid.title, whose=whose))
 
 
 def cell(value: Any) -> Any:
-    """A plain value as it stands in a table."""
+    """A plain value as it stands in a table; of a hash there is the beginning, and its file has the whole."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return Number(None, why=UNDEFINED)
-    return Number(value) if isinstance(value, int | float) else str(value)
+    if isinstance(value, int | float):
+        return Number(value)
+    return f"{value[:12]}…" if isinstance(value, str) and DIGEST.fullmatch(value) else str(value)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _end(value: Any) -> float | None:
+    """The end of an interval, where it is one: a file that nobody sealed may hold anything."""
+    return value if _is_number(value) and math.isfinite(value) else None
 
 
 def _stem(name: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from xai_core.errors import RecordError
-from xai_core.html_report.blocks import Figure
+from xai_core.html_report.blocks import Figure, Sources
 from xai_core.html_report.pictures import embedded
 from xai_core.runs import FACTS
 from xai_core.seal import MANIFEST, Damage, listing, shown
@@ -32,14 +32,19 @@ class File:
 
 @dataclass
 class Source:
-    """A folder that is intact. `beside` collects the files that the report read though no manifest lists them."""
+    """A folder that is intact. `beside` collects the files that the report read though no manifest lists them.
+
+    `within` stands before the names of its files where a report is made of several folders, and `companions` are those.
+    """
 
     folder: Path
     manifest: Mapping[str, Any]
     said: str  # what verification says of it
     strangers: tuple[FileReport, ...]
     manifest_file: File
+    within: str = ""
     beside: dict[str, File] = field(default_factory=dict)
+    companions: list[Source] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -52,8 +57,14 @@ class Source:
 
     @property
     def files(self) -> list[File]:
-        """The manifest, what it lists, and what was read beside it."""
-        return [self.manifest_file, *self.listed.values(), *self.beside.values()]
+        """The manifest, what it lists, and what was read beside it, with the same of every companion."""
+        own = [self.manifest_file, *self.listed.values(), *self.beside.values()]
+        named = [replace(one, name=f"{self.within}{one.name}") for one in own]
+        return [*named, *(file for one in self.companions for file in one.files)]
+
+    def names(self, *names: str) -> Sources:
+        """What files of this folder are called in the report."""
+        return tuple(f"{self.within}{name}" for name in names)
 
     def content(self, name: str) -> bytes:
         """The bytes of a listed file. Raises RecordError where they are no longer those of the manifest."""
@@ -69,7 +80,10 @@ class Source:
 
     def found(self, name: str) -> bytes | None:
         """The bytes of a file beside the record that no manifest covers, or None where there is none."""
-        path = self.folder / name
+        return self.taken(self.folder / name, name)
+
+    def taken(self, path: Path, name: str) -> bytes | None:
+        """The bytes of any file that no manifest covers, under the name that the report gives it, or None."""
         if path.is_symlink() or not path.is_file() or path.stat().st_size > BESIDE_LIMIT:
             return None
         content = path.read_bytes()
@@ -81,12 +95,12 @@ class Source:
         if name not in self.listed:
             return None
         try:
-            return embedded(self.content(name), alt, caption, (name,))
+            return embedded(self.content(name), alt, caption, self.names(name))
         except Damage as damage:
             raise _refused(self.folder, name, f"{damage.status}, {damage.detail}") from None
 
 
-def opened(path: str | Path) -> Source:
+def opened(path: str | Path, within: str = "") -> Source:
     """The record or audit in the folder `path`. Raises RecordError unless it is intact, naming the damaged file.
 
     Files that lie beside a record and do not belong to it are no damage: they are not read, and named.
@@ -107,7 +121,7 @@ def opened(path: str | Path) -> Source:
         raise _refused(folder, MANIFEST, f"{damage.status}, {damage.detail}") from None
     strangers = tuple(file for file in checked.files if file.status == "unlisted")
     own = File(MANIFEST, len(text), hashlib.sha256(text).hexdigest())
-    return Source(folder, manifest, str(checked), strangers, own)
+    return Source(folder, manifest, str(checked), strangers, own, within)
 
 
 def _refused(folder: Path, name: str, why: str) -> RecordError:

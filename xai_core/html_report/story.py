@@ -25,8 +25,9 @@ from xai_core.html_report.blocks import (
 from xai_core.methods import FAMILIES, METHODS
 from xai_core.metrics import ASPECTS, METRICS
 from xai_core.probes import PROBES
-from xai_core.records import Evidence
+from xai_core.records import Evidence, Finding, Record, Sheet
 from xai_core.score_table import CONTROL
+from xai_core.seal import MANIFEST
 from xai_core.statistics import FEWEST_FOR_INTERVAL
 
 # The sections in their order, by the names that links in the page have.
@@ -44,6 +45,12 @@ SECTIONS: Mapping[str, str] = {
     "files": "Files and their hashes",
     "notice": "Notice",
 }
+Saved = Record | Finding | Sheet
+FROM: Sources = (MANIFEST,)
+READ_ON = "Read the section What was not tested before you rely on any of it."
+NOT_WEIGHED = "No map was weighed, so nothing here says how far any map can be believed: look at none as evidence."
+NO_METRIC = "No metric was computed, so none can disagree."
+NO_PROBE = "No probe belongs to this record: nothing in it says what the model leans on."
 MOST_LABELS = 60  # of a model on the page
 MANY = 300  # pictures, of which a failure that strikes 1 % is hardly missed
 RANDOM = "random weights"  # begins the notice of a model that has learnt nothing
@@ -129,6 +136,40 @@ def signer(manifest: Mapping[str, Any]) -> str:
     return f"The {signature.get('algorithm')} key {signature.get('public_key')}. Ask its owner whether it is theirs."
 
 
+def about(record: Saved) -> tuple[tuple[str, Any], ...]:
+    """Rows on who made a record, when, and with what."""
+    rows: list[tuple[str, Any]] = [*made_with(record.manifest), ("Signed by", signer(record.manifest))]
+    rows += [("Record", record.manifest.get("id", ""))]
+    if chain := record.manifest.get("chain"):
+        rows.append(("Place in its folder's chain", Number(int(chain["sequence"]))))
+    return (*rows, ("Reviewer", record.reviewer or "nobody is named"))
+
+
+def noted(record: Saved) -> Iterator[Block]:
+    """What somebody wrote on the record, and who."""
+    if record.note:
+        yield Said("Note:", FROM)
+        yield Said(record.note, (), "note")
+    if record.reviewer:
+        yield Facts((("Reviewer", record.reviewer),), FROM)
+    yield Said("Decisions on cases stand beside audits: this record holds none.")
+
+
+def known_of(record: Saved, names: Sequence[str]) -> dict[str, str]:
+    """What every record says to items of Annex IV."""
+    made = record.manifest["made_with"]
+    known: dict[str, str] = {
+        "1(c)": told("The software that this record was made with: Second Look {version} and its packages (What was "
+                     "asked). The software of the system itself is not known.", version=made["app"]),
+        "2(g)": told("One test, made {created}: what was asked, results and limits. {signed}",
+                     created=record.manifest["created"], signed=signer(record.manifest)),
+    }  # fmt: skip
+    if names:
+        known["1(a)"] = told("The models are {names}, each told by the hash of its weights (Model card).",
+                             names=joined(names))  # fmt: skip
+    return known
+
+
 # ---- what was not tested ---------------------------------------------------------------------------------------------
 
 
@@ -161,13 +202,14 @@ def metrics_left(tried: Iterable[str]) -> str:
     )  # fmt: skip
 
 
-def probes_left(asked: Iterable[str]) -> str:
-    """Which probes were not asked."""
+def probes_left(asked: Iterable[str], model: str = "") -> str:
+    """Which probes were not asked, of one model where several are told apart."""
     names = set(asked)
     left = [one for one in PROBES if one not in names]
     return told(
-        "Probes: {used} of {all} stand in this report. Not asked here: {left}. Whether the model leans on these is not "
-        "known from it.",
+        "Probes{of}: {used} of {all} stand in this report. Not asked here: {left}. Whether the model leans on these is "
+        "not known from it.",
+        of=told(" of {model}", model=model) if model else told(""),
         used=len(PROBES) - len(left), all=len(PROBES), left=", ".join(PROBES[one].label for one in left) or "none",
     )  # fmt: skip
 
