@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from xai_core.records import Image
 hypothesis.settings.register_profile("same every time", derandomize=True)
 hypothesis.settings.load_profile("same every time")
 torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as shells start what runs behind them, and children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("SECOND_LOOK_DATA", ROOT.parent / "shared" / "data"))

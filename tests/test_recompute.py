@@ -195,7 +195,7 @@ def test_a_drawing_of_other_values_is_found_though_the_map_is_true(kind: str, sa
     assert report.intact
     assert not report.ok
     [found] = [one for one in report.recomputed if one.outcome == "different"]
-    assert found.detail == f"its {kind} ({place.name}) is not drawn of its values"
+    assert found.detail == f"its {kind} is missing, or not drawn of its values"
     assert "Not compared: verdicts, scores, and figures with text and axes." in str(report)
     earlier = resealed(saved, lambda fields: fields["made_with"].update(app="0.0.9"))  # which may have drawn otherwise
     report = again(earlier, png)

@@ -159,14 +159,14 @@ class _Asking:
             return dataclasses.replace(found, detail="; ".join(filter(None, (found.detail, said))))
         names = record.manifest["explanations"][number - 1]["files"]
         unlike = [
-            f"its {kind} ({names[kind]}) is not drawn of its values"
+            f"its {kind} is missing, or not drawn of its values"
             for kind, drawn in drawings(record, record.explanations[number - 1]).items()
-            if not np.array_equal(self._picture(names[kind]), drawn)
+            if not np.array_equal(self._picture(names.get(kind)), drawn)
         ]
         return dataclasses.replace(found, outcome="different", detail="; ".join(unlike)) if unlike else found
 
-    def _picture(self, name: str) -> np.ndarray:
-        """The pixels of a listed file; nothing where it holds none."""
+    def _picture(self, name: str | None) -> np.ndarray:
+        """The pixels of a listed file; nothing where it holds none, or there is none."""
         try:
             [file] = [one for one in listing(self.manifest) if one.name == name]
             return rgb_of(b"".join(verification.pieces(self.folder, file)))

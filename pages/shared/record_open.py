@@ -77,9 +77,15 @@ def opened(visitor: Session, store: Path, place: str) -> None:
 
 
 def _take_along(record: Record | Finding | Sheet, folder: Path) -> None:
+    """For others: the record itself, and a page for who has none of this software. Made when they are asked for."""
+    name = f"record-{record.manifest['id'][:12]}"
     st.download_button(
-        "Download (zip)", lambda: _zip(folder), f"record-{record.manifest['id'][:12]}.zip", "application/zip",
+        "Download (zip)", lambda: _zip(folder), f"{name}.zip", "application/zip",
         key="zip", icon=":material/folder_zip:", on_click="ignore",
+    )  # fmt: skip
+    st.download_button(
+        "Report (HTML)", lambda: _report(folder), f"{name}.html", "text/html",
+        key="report", icon=":material/description:", on_click="ignore",
     )  # fmt: skip
 
 
@@ -87,6 +93,12 @@ def _zip(folder: Path) -> bytes:
     from xai_core.store import zip_record
 
     return zip_record(folder)
+
+
+def _report(folder: Path) -> bytes:
+    from xai_core.html_report import page
+
+    return page(folder).encode()
 
 
 def _beside(visitor: Session, store: Path, place: str, record: Record) -> None:

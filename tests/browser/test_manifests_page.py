@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -72,6 +73,12 @@ def test_what_is_saved_survives_a_restart_and_is_recomputed_equal(server, visit)
     expect(page.get_by_text("✓ recomputed equal")).to_have_count(2, timeout=SLOW)
     expect(page.get_by_text("files match the manifest")).to_be_visible()
     check_access(page, "recomputed")
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Report (HTML)").click()
+    told = taken.value.path().read_text("utf-8")
+    assert taken.value.suggested_filename == f"record-{record.manifest['id'][:12]}.html"
+    assert "Ada Byron" in told
+    assert hashlib.sha256((server.store / name / "manifest.json").read_bytes()).hexdigest() in told
 
 
 def test_two_records_of_one_picture_stand_side_by_side_and_one_is_deleted(server, visit):
