@@ -596,7 +596,7 @@ def test_a_zip_is_imported_once_and_opened(manifests: Opener, store: Path, tmp_p
     [folder] = (store / "imported").iterdir()
     assert app.session_state["session"].opened == f"imported/{folder.name}"
     assert "imported, no part of the chain here" in words(app)
-    assert "Imported." in app.success[0].value
+    assert "Imported." in app.info[0].value
     app.button(key="back").click()
     app = settled(app)
     uploader(app, "Zip").set_value(("record.zip", content, "application/zip"))
@@ -618,7 +618,7 @@ def test_a_record_is_deleted_with_a_reason_and_the_chain_stays_whole(manifests: 
     app.text_input(key="why first").set_value("saved by mistake")
     app.button(key="delete for good").click()
     app = settled(app)
-    assert "A tombstone keeps its place" in app.success[0].value
+    assert "A tombstone keeps its place" in app.info[0].value
     assert shown(app) == ["second"]
     assert not (store / "first").exists()
     report = chain.check(store)
