@@ -22,6 +22,8 @@ from xai_core.errors import PictureError
 from xai_core.records import Evidence, Explanation, Finding, Image, Prediction, Record, Sheet, Target
 
 LISTED = 4  # maps; of more, one is picked from a list
+NAMES_PATIENT = "its header may name the patient"
+PHOTOGRAPHED = "it may tell when, where and with which camera it was taken"
 GONE = "its file is no longer here. Drop it again to keep it."
 
 
@@ -269,11 +271,9 @@ def _private(visitor: Session, image: Image, key: str) -> None:
         help="The file as it was given, with all that is in it. With it, anybody can recompute the record."
         + ("" if here else f" But {GONE}"),
     )
-    if ticked and image.source.get("format") == "DICOM":
-        st.warning(
-            "All of the DICOM file travels with the record: its header may name the patient.",
-            icon=":material/privacy_tip:",
-        )
+    if ticked and sha256 in visitor.files:
+        tells = NAMES_PATIENT if image.source.get("format") == "DICOM" else PHOTOGRAPHED
+        st.warning(f"All of the file travels with the record: {tells}.", icon=":material/privacy_tip:")
     st.checkbox(
         "Keep its name", key=f"keep name {key}", disabled=not image.name, help=plain(image.name or "It has none.")
     )

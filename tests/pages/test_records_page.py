@@ -292,6 +292,13 @@ def test_who_keeps_a_dicom_file_is_told_first_that_its_header_may_name_the_patie
     assert [box.value for box in app.checkbox if str(box.key).startswith("keep ")] == [False, False]
 
 
+def test_who_keeps_a_photograph_is_told_first_what_it_may_tell(explain: Opener):
+    app = drop(explain(model="demo-xray", method="grad_cam"), ("one.png", png(7, texture=True)))
+    tick(app, "Keep the picture itself")
+    [warning] = [one.value for one in app.warning if "travels" in one.value]
+    assert "when, where and with which camera" in warning
+
+
 def test_a_picture_that_is_gone_when_it_is_to_be_kept_is_said_and_nothing_is_saved(explain: Opener, store: Path):
     app = drop(explain(model="demo-xray", method="grad_cam"), ("one.png", png(7, texture=True)))
     tick(app, "Keep the picture itself")
