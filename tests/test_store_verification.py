@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.records_made import saved, tree
-from xai_core.chain import IMPORTED
+from xai_core.chain import IMPORTED, check
 from xai_core.errors import Cancelled, RecordError
 from xai_core.retention import remove
 from xai_core.seal import MANIFEST
@@ -47,7 +47,7 @@ def test_records_that_are_intact_are_counted_with_their_chain(store: Path) -> No
     assert tree(store) == before
     done = command(store)
     assert done.exit_code == 0
-    assert done.stdout.splitlines()[0] == "4 of 4 records are intact."
+    assert done.stdout.splitlines()[0] == "Intact: 4 of 4 records."
     assert done.stdout.splitlines()[1].startswith("Unbroken: each of 3 records continues the one before it.")
 
 
@@ -61,7 +61,7 @@ def test_a_changed_file_is_named_with_its_record(store: Path, place: str) -> Non
     ]
     done = command(store)
     assert done.exit_code == 1
-    assert done.stdout.splitlines()[0] == "3 of 4 records are intact."
+    assert done.stdout.splitlines()[0] == "Intact: 3 of 4 records."
     assert done.stdout.splitlines()[1].startswith(f"{place}: changed       s.csv")
 
 
@@ -74,7 +74,7 @@ def test_a_record_that_was_taken_away_breaks_the_chain_and_one_that_was_deleted_
     assert not report.wrong
     done = command(store)
     assert done.exit_code == 1
-    assert "2 of 2 records are intact." in done.stdout
+    assert "Intact: 2 of 2 records." in done.stdout
     assert "Number 2 is missing before the tombstone" in done.stdout
 
 
@@ -89,6 +89,15 @@ def test_a_record_and_a_folder_of_other_things_are_no_store(
     (store / "first" / MANIFEST).unlink()
     assert not is_store(store / "first")  # a record whose manifest is missing, as verifying it says
     assert command(store / "first").exit_code == 1
+
+
+def test_one_record_is_told_as_one(tmp_path: Path) -> None:
+    saved(tmp_path, "only")
+    intact, chain = command(tmp_path).stdout.splitlines()
+    assert intact == "Intact: 1 of 1 record."
+    assert chain.startswith("Unbroken: the one record is the first. The last is number 1, ")
+    remove(tmp_path / "only", "of no use")
+    assert str(check(tmp_path)).startswith("Unbroken: the one record is the first, and was removed. ")
 
 
 def test_answers_of_many_records_are_not_recomputed(store: Path) -> None:

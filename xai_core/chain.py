@@ -268,9 +268,14 @@ class ChainReport:
         if self.head is None:
             return f"No record here is part of a chain{self._before()}."
         return (
-            f"Unbroken: each of {self._records()} continues the one before it{self._before()}. "
+            f"Unbroken: {self._follow()}{self._before()}. "
             f"The last is number {self.head.sequence:,}, {self.head.sha256}.{self._signed()}"
         )
+
+    def _follow(self) -> str:
+        if self.length > 1:
+            return f"each of {self._records()} continues the one before it"
+        return "the one record is the first" + (", and was removed" if self.removed else "")
 
     def _signed(self) -> str:
         """Who sealed how many, where any is signed: whoever sealed the others is not known."""

@@ -32,7 +32,7 @@ class StoreReport:
         return self.chain.ok and not self.wrong
 
     def __str__(self) -> str:
-        intact = f"{self.verified - len(self.wrong):,} of {self.verified:,} records are intact."
+        intact = f"Intact: {self.verified - len(self.wrong):,} of {self.verified:,} record{'s' * (self.verified != 1)}."
         lines = [f"{shown(place)}: {file}" for place, report in self.wrong.items() for file in report.wrong]
         return "\n".join([intact, *lines, str(self.chain)])
 
