@@ -157,6 +157,7 @@ class Session:
     saves: int = 0  # how many records have been saved
     saved: str = ""  # name of the record just saved
     saved_by: str = ""  # what the button said that was pressed for it
+    unsaved: str = ""  # the note of a record that is being saved, or could not be
     looks: dict[str, Looks] = field(default_factory=lambda: {"maps": Looks(), "compared": Looks(shared=True)})
     looks_given: int = 0  # how many times a record has brought its own
     mistakes: list[str] = field(default_factory=list)  # sentences that stay until they are dismissed

@@ -246,10 +246,12 @@ def save_record(
             file_of(visitor, image) if image is not None and state.value(f"keep picture {private}") is True else None,
             image.name if image is not None and state.value(f"keep name {private}") is True else "",
         )
-        visitor.saved, visitor.saved_by, visitor.saves = "", label, visitor.saves + 1
+        visitor.saved, visitor.saved_by, visitor.unsaved = "", label, wished.note
+        visitor.saves += 1
         visitor.saving = jobs.Job(jobs.saving(partial(made, wished)))
 
     with st.popover(plain(label or "Save record"), icon=":material/save:", type="primary", key=f"save record {key}"):
+        state.start_with(f"note {key}", visitor.unsaved if visitor.saving is None and label == visitor.saved_by else "")
         st.text_area("Note (optional)", key=f"note {key}", max_chars=2000, height=90)
         state.start_with(f"name {key}", visitor.reviewer)
         st.text_input("Your name (optional)", key=f"name {key}", max_chars=100, help="Who looked, as the record says.")
@@ -292,6 +294,9 @@ def saving(visitor: Session, label: str = "") -> None:
         visitor.saving, visitor.saved = None, job.result or ""
         if job.problem:
             visitor.say(job.problem)
+            visitor.saves += 1  # the form begins again, with the note
+        else:
+            visitor.unsaved = ""
         st.rerun()
     if visitor.saved and own:
         with st.container(horizontal=True, vertical_alignment="center", key="saved"):

@@ -346,6 +346,25 @@ def test_a_store_that_cannot_be_written_says_so_and_the_page_stays(
     assert "you may not write" in settled(app).error[0].value
 
 
+def test_a_note_is_not_lost_when_saving_fails_and_is_gone_when_it_is_saved(explain: Opener, store: Path):
+    def note():
+        [field] = app.text_area
+        return field
+
+    store.write_text("a file where the folder should be")
+    app = explain(sample="xray_normal_1", model="demo-xray", method="grad_cam")
+    note().set_value("Ask the *radiologist*.").run()
+    app.button(key="save").click()
+    app = settled(app)
+    assert "cannot be made" in app.error[0].value
+    assert note().value == "Ask the *radiologist*."
+    store.unlink()
+    app.button(key="save").click()
+    app = settled(app)
+    assert [record.note for record in reopened(store)] == ["Ask the *radiologist*."]
+    assert note().value == ""
+
+
 def test_a_read_only_store_is_listed_from_memory(manifests: Opener, listed: Path, monkeypatch: pytest.MonkeyPatch):
     import sqlite3
 
