@@ -35,6 +35,7 @@ from xai_core.html_report.story import (
     Story,
     about,
     card,
+    is_untrained,
     known_of,
     methods_left,
     metrics_left,
@@ -134,7 +135,7 @@ def _finding_untested(finding: Finding) -> Iterator[Block]:
     said: list[str] = [*small(len(finding.pictures)), *finding.notes]
     said += [probes_left([str(finding.probe["name"])]), methods_left(str(one["name"]) for one in finding.methods)]
     said += [metrics_left(()), "Weights at random: no map here was compared with that of a redrawn network (weighed)."]
-    if str(finding.model.get("notice", "")).lower().startswith("random weights"):
+    if is_untrained(finding.model):
         said.append("Trained weights: those of this model were drawn at random; it has learnt nothing.")
     if finding.kind != "groups":
         said.append("Groups: this probe compares no groups of people or devices.")

@@ -36,6 +36,7 @@ from xai_core.html_report.story import (
     about,
     card,
     checks_grid,
+    is_untrained,
     known_of,
     methods_left,
     metrics_left,
@@ -284,7 +285,7 @@ def _maps_untested(record: Record) -> Iterator[Block]:
     said.append("Whether the answer is right: a record of one picture holds no true label.")
     said.append("Marked evidence: no map was compared with what a person marked in the picture (mask).")
     said.append("Groups: one picture says nothing about groups of people or devices.")
-    if any(str(model.get("notice", "")).lower().startswith("random weights") for model in record.models):
+    if any(map(is_untrained, record.models)):
         said.append("Trained weights: those of a model here were drawn at random; it has learnt nothing.")
     if any(found is None for found in record.evidence or (None,)):
         said.append("Weights at random: maps that were not weighed were not compared with those of a redrawn network.")

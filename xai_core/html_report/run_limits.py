@@ -8,7 +8,7 @@ from xai_core.html_report.audited import RESULTS, Audited
 from xai_core.html_report.blocks import Block, Heading, Points, Said, joined, told
 from xai_core.html_report.companions import Companions
 from xai_core.html_report.run_results import FEW
-from xai_core.html_report.story import ALWAYS_OPEN, methods_left, metrics_left, points, probes_left, small
+from xai_core.html_report.story import ALWAYS_OPEN, is_untrained, methods_left, metrics_left, points, probes_left, small
 from xai_core.metrics import METRICS
 from xai_core.runs import FACTS
 
@@ -77,8 +77,7 @@ def _groups_left(audit: Audited, company: Companions) -> Iterator[str]:
 
 
 def _weights_left(audit: Audited) -> Iterator[str]:
-    drawn = [one["name"] for one in audit.manifest["models"]
-             if str(one["identity"].get("notice", "")).lower().startswith("random weights")]  # fmt: skip
+    drawn = [one["name"] for one in audit.manifest["models"] if is_untrained(one["identity"])]
     if drawn:
         yield told("Trained weights: those of {names} were drawn at random, so nothing here is about a model that "
                    "has learnt anything.", names=joined(drawn))  # fmt: skip

@@ -95,8 +95,13 @@ def notices(models: Iterable[Mapping[str, Any]]) -> Iterator[Said]:
     """What must be said wherever a model's answers are shown; random weights are an alarm."""
     for model in models:
         if words := str(model.get("notice") or ""):
-            loud = words.lower().startswith(RANDOM)
-            yield Said(told("{name}: {words}", name=model.get("name", "unnamed"), words=words), (), "alarm" * loud)
+            loud = "alarm" * is_untrained(model)
+            yield Said(told("{name}: {words}", name=model.get("name", "unnamed"), words=words), (), loud)
+
+
+def is_untrained(model: Mapping[str, Any]) -> bool:
+    """Whether the notice of a model says that its weights were drawn at random."""
+    return str(model.get("notice") or "").lower().startswith(RANDOM)
 
 
 def verdict_words() -> Grid:
